@@ -56,8 +56,8 @@ pub enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
-    /// Serve the gateway, and take calls from a NATS stream as well, as the settings `consume` say.
-    #[cfg(feature = "nats")]
+    /// Serve the gateway, and take calls from NATS or Kafka as well, as the settings `consume` say.
+    #[cfg(feature = "broker")]
     Consume {
         /// The settings file; without it, the defaults and the environment are used.
         #[arg(long, value_name = "FILE")]
@@ -291,7 +291,7 @@ fn perform(
         Command::Serve { config, listen } => {
             serve::run(config.as_deref(), listen, environment, output)
         }
-        #[cfg(feature = "nats")]
+        #[cfg(feature = "broker")]
         Command::Consume { config, listen } => {
             serve::consume(config.as_deref(), listen, environment, output)
         }

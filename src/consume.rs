@@ -187,11 +187,17 @@ impl Consumer {
         });
     }
 
-    /// Waits until no message is worked on, but no longer than `wait`. What is left is delivered again.
+    /// Waits until no message is worked on and others can take over, but no longer than `wait`. What is left is delivered again.
     pub async fn finish(&self, wait: Duration) {
         let until = Instant::now() + wait;
         while self.0.running.load(SeqCst) > 0 && Instant::now() < until {
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+        if tokio::time::timeout_at(until, self.0.buses.calls.close())
+            .await
+            .is_err()
+        {
+            tracing::debug!("the bus was not told in time that no more calls are taken");
         }
     }
 

@@ -128,9 +128,9 @@ pub enum StartEventsError {
     #[error("`events.bus`: {0}")]
     Bus(#[from] BusError),
     /// A secret of the servers cannot be read.
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     #[error(transparent)]
-    Nats(#[from] crate::nats::NatsSecretError),
+    Secret(#[from] crate::brokers::BrokerSecretError),
 }
 
 impl Events {

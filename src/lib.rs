@@ -8,11 +8,13 @@ pub mod api_key;
 pub mod audit_log;
 pub mod backend;
 pub mod bodies;
+#[cfg(feature = "broker")]
+pub mod brokers;
 pub mod cache_note;
 pub mod caller;
 pub mod cli;
 pub mod client_address;
-#[cfg(feature = "nats")]
+#[cfg(feature = "broker")]
 pub mod consume;
 pub mod conversations;
 pub mod cost;
@@ -26,6 +28,8 @@ pub mod gateway;
 pub mod guards;
 pub mod http;
 pub(crate) mod jobs;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod learned;
 pub mod live;
 pub mod llm;

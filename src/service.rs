@@ -27,12 +27,12 @@ use crate::{
     tls::{Certificates, TlsError},
 };
 
-#[cfg(feature = "nats")]
+#[cfg(feature = "broker")]
 mod consumer;
 mod plan;
 mod steering;
 
-#[cfg(feature = "nats")]
+#[cfg(feature = "broker")]
 pub use consumer::StartConsumeError;
 
 /// Time between two looks at what the lanes have learned.
@@ -61,7 +61,7 @@ pub struct Controls<'a> {
     pub hung_up: Arc<Notify>,
     /// Where the settings are read again; `None` if they cannot be.
     pub source: Option<&'a dyn Source>,
-    /// `true` if calls are taken from a broker as well, which only a build with the feature `nats` does.
+    /// `true` if calls are taken from a broker as well, which only a build with the feature `nats` or `kafka` does.
     pub consumes: bool,
 }
 
@@ -103,7 +103,7 @@ pub enum ServiceError {
     #[error(transparent)]
     FunctionEvents(#[from] FunctionEventsError),
     /// No calls can be taken from a broker.
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     #[error(transparent)]
     Consume(#[from] StartConsumeError),
     /// The listener cannot be used.
@@ -168,14 +168,14 @@ pub async fn run(
     agents.await.map_err(StartError::from)?;
     let address = listener.local_addr()?;
     let watching = Watching::start(&gateway, &state.shares, address, settings, environment)?;
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     if controls.consumes {
         let stop = shutdown.drain.child_token();
         let consumer = consumer::start(settings, environment, address, stop).await?;
         state.set_consumer(consumer);
     }
     let server = http::start(listener, Arc::clone(&state))?;
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     consumer::run(&state);
     actix_rt::spawn(sample(Arc::clone(&state)));
     let steering = Steering {
@@ -208,7 +208,7 @@ pub async fn run(
     if let Some(telemetry) = &state.telemetry {
         telemetry.stop();
     }
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     consumer::finish(&state).await;
     state.events.flush().await;
     let cut_off = plan.cut_off();

@@ -19,7 +19,7 @@ use kebne_jobs::Jobs;
 use kebne_wire::NativeApi;
 use tokio_util::sync::CancellationToken;
 
-#[cfg(feature = "nats")]
+#[cfg(feature = "broker")]
 use crate::consume::Consumer;
 #[cfg(feature = "otel")]
 use crate::telemetry::Telemetry;
@@ -123,7 +123,7 @@ pub struct State {
     #[cfg(feature = "otel")]
     pub telemetry: Option<Telemetry>,
     /// What takes calls from a broker.
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     consumer: std::sync::OnceLock<Consumer>,
     /// When the service started.
     pub started: Instant,
@@ -181,7 +181,7 @@ impl State {
             page: Page::default(),
             #[cfg(feature = "otel")]
             telemetry: None,
-            #[cfg(feature = "nats")]
+            #[cfg(feature = "broker")]
             consumer: std::sync::OnceLock::new(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -362,26 +362,26 @@ impl State {
     }
 
     /// Sets what takes calls from a broker, once.
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     pub(crate) fn set_consumer(&self, consumer: Consumer) {
         let _is_first = self.consumer.set(consumer);
     }
 
     /// Returns what takes calls from a broker.
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     pub fn consumer(&self) -> Option<&Consumer> {
         self.consumer.get()
     }
 
     /// Returns what was taken from a broker, as JSON; null if nothing is.
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "broker")]
     pub fn consumed(&self) -> serde_json::Value {
         let report = self.consumer().map(Consumer::report);
         serde_json::to_value(report).unwrap_or_default()
     }
 
     /// Returns null: this build takes nothing from brokers.
-    #[cfg(not(feature = "nats"))]
+    #[cfg(not(feature = "broker"))]
     pub fn consumed(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

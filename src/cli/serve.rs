@@ -61,7 +61,7 @@ pub fn run(
 ///
 /// # Errors
 /// As [`run`]; also if the broker cannot be used.
-#[cfg(feature = "nats")]
+#[cfg(feature = "broker")]
 pub fn consume(
     config: Option<&Path>,
     listen: Option<SocketAddr>,

@@ -83,7 +83,7 @@ impl Outside {
 
 /// Connects to the bus that the settings name; `None` if events stay in this process.
 #[cfg_attr(
-    not(feature = "nats"),
+    not(feature = "broker"),
     expect(
         clippy::unused_async,
         unused_variables,
@@ -107,8 +107,19 @@ async fn bus(
             let bus = kebne_nats::NatsBus::connect(options).await?;
             Ok(Some(Arc::new(bus)))
         }
+        #[cfg(feature = "kafka")]
+        BusKind::Kafka => {
+            let kafka = &settings.kafka;
+            let options = kebne_kafka::Options {
+                topics: kebne_kafka::Topics::One(kafka.topic.clone()),
+                ..crate::kafka::options(kafka, environment)?
+            };
+            Ok(Some(Arc::new(kebne_kafka::KafkaBus::new(options))))
+        }
         // The settings are refused before.
         #[cfg(not(feature = "nats"))]
         BusKind::Nats => Ok(None),
+        #[cfg(not(feature = "kafka"))]
+        BusKind::Kafka => Ok(None),
     }
 }

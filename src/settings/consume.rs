@@ -6,24 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{
     HumanDuration, SettingsError, Validate, join,
+    kafka::is_topic,
     nats::{is_name, is_subject},
 };
 
-/// Settings of `kebne consume`: messages of a NATS stream become calls, and their answers messages. The servers are those of `events.nats`.
+/// The broker from which calls come and to which answers go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Broker {
+    /// NATS, with the servers of `events.nats`.
+    #[default]
+    Nats,
+    /// Kafka, with the brokers of `events.kafka`.
+    Kafka,
+}
+
+/// Settings of `kebne consume`: messages of a broker become calls, and their answers messages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsumeSettings {
-    /// The subject of the calls, which may have wildcards. Default `kebne.calls`.
+    /// The broker: `nats` or `kafka`, which need a build with the feature of that name; the servers are those of `events.nats` or `events.kafka`. Default
+    /// `nats`.
+    pub bus: Broker,
+    /// The subject of the calls, which may have wildcards; with Kafka the topic. Default `kebne.calls`.
     pub subject: String,
-    /// The stream of the calls. It is created if there is none. Default `KEBNE_CALLS`.
+    /// The stream of the calls, with NATS. It is created if there is none. Default `KEBNE_CALLS`.
     pub stream: String,
-    /// The name of the subscription. Gateways with the same one share the calls. Default `kebne`.
+    /// The name of the subscription; with Kafka the consumer group. Gateways with the same one share the calls. Default `kebne`.
     pub name: String,
-    /// The subject of the answers. Default `kebne.answers`.
+    /// The subject of the answers; with Kafka the topic. Default `kebne.answers`.
     pub answers: String,
-    /// The subject of calls that cannot be answered, each with the reason. Default `kebne.dead-letters`.
+    /// The subject of calls that cannot be answered, each with the reason; with Kafka the topic. Default `kebne.dead-letters`.
     pub dead_letters: String,
-    /// The stream of answers and dead letters. It is created if there is none. Default `KEBNE_ANSWERS`.
+    /// The stream of answers and dead letters, with NATS. It is created if there is none. Default `KEBNE_ANSWERS`.
     pub answer_stream: String,
     /// The path to which calls are posted. Default `/v1/chat/completions`.
     pub path: String,
@@ -46,6 +61,7 @@ pub struct ConsumeSettings {
 impl Default for ConsumeSettings {
     fn default() -> Self {
         Self {
+            bus: Broker::Nats,
             subject: "kebne.calls".to_owned(),
             stream: "KEBNE_CALLS".to_owned(),
             name: "kebne".to_owned(),
@@ -86,6 +102,17 @@ impl Validate for ConsumeSettings {
         require(is_name(&self.answer_stream), "answer_stream", message);
         let message = "must be another stream than `stream`";
         require(self.answer_stream != self.stream, "answer_stream", message);
+        if self.bus == Broker::Kafka {
+            let message = "must be 1 to 249 letters, digits, `.`, `_` and `-` with Kafka";
+            require(is_topic(&self.subject), "subject", message);
+            let message = "must be another topic than `subject`, in 1 to 249 letters, digits, `.`, `_` and `-`, with Kafka";
+            for (key, topic) in [
+                ("answers", &self.answers),
+                ("dead_letters", &self.dead_letters),
+            ] {
+                require(is_topic(topic) && *topic != self.subject, key, message);
+            }
+        }
         let message = "must be a path such as `/v1/chat/completions`";
         let fits =
             self.path.starts_with('/') && self.path.bytes().all(|byte| byte.is_ascii_graphic());
@@ -140,5 +167,26 @@ mod tests {
         ] {
             assert!(paths.contains(&&*format!("consume.{key}")), "{key}");
         }
+    }
+
+    #[test]
+    fn kafka_has_topics_without_wildcards_and_answers_elsewhere() {
+        let wrong = ConsumeSettings {
+            bus: Broker::Kafka,
+            subject: "calls.>".to_owned(),
+            answers: "a/b".to_owned(),
+            dead_letters: "calls.>".to_owned(),
+            ..ConsumeSettings::default()
+        };
+        let errors = wrong.validate("consume");
+        for key in ["subject", "answers", "dead_letters"] {
+            let path = format!("consume.{key}");
+            assert!(errors.iter().any(|error| error.path == path), "{key}");
+        }
+        let fine = ConsumeSettings {
+            bus: Broker::Kafka,
+            ..ConsumeSettings::default()
+        };
+        assert_eq!(fine.validate("consume"), []);
     }
 }

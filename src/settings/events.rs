@@ -3,7 +3,7 @@
 use kebne_event_bus::OutboxSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{NatsSettings, SettingsError, Validate, join};
+use crate::settings::{KafkaSettings, NatsSettings, SettingsError, Validate, join};
 
 /// The bus to which events go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub enum BusKind {
     Memory,
     /// A NATS stream as well.
     Nats,
+    /// A Kafka topic as well.
+    Kafka,
 }
 
 /// Settings of the events that the gateway emits.
@@ -28,12 +30,15 @@ pub struct EventsSettings {
     pub queue_max: usize,
     /// The last events, which are kept in memory for those who follow them; 1 to 1000000. Default 1000.
     pub recent_max: usize,
-    /// The bus to which events go as well: `memory` (none outside this process) or `nats`, which needs a build with the feature `nats`. Default `memory`.
+    /// The bus to which events go as well: `memory` (none outside this process), `nats` or `kafka`, which need a build with the feature of that name. Default
+    /// `memory`.
     pub bus: BusKind,
     /// The file in which events wait for the bus outside; unused with `memory`.
     pub outbox: OutboxSettings,
     /// The servers of NATS.
     pub nats: NatsSettings,
+    /// The brokers of Kafka.
+    pub kafka: KafkaSettings,
 }
 
 impl Default for EventsSettings {
@@ -46,6 +51,7 @@ impl Default for EventsSettings {
             bus: BusKind::Memory,
             outbox: OutboxSettings::default(),
             nats: NatsSettings::default(),
+            kafka: KafkaSettings::default(),
         }
     }
 }
@@ -68,8 +74,12 @@ impl Validate for EventsSettings {
         let is_built = self.bus != BusKind::Nats || cfg!(feature = "nats");
         let message = "this build has no NATS: it was made without the feature `nats`";
         require(is_built, "bus", message);
+        let is_built = self.bus != BusKind::Kafka || cfg!(feature = "kafka");
+        let message = "this build has no Kafka: it was made without the feature `kafka`";
+        require(is_built, "bus", message);
         errors.extend(self.outbox.validate(&join(path, "outbox")));
         errors.extend(self.nats.validate(&join(path, "nats")));
+        errors.extend(self.kafka.validate(&join(path, "kafka")));
         errors
     }
 }

@@ -1,23 +1,21 @@
-//! `kebne consume` with a real NATS server: calls are answered, what cannot be answered becomes a dead letter, and each message is answered once although
-//! the program is killed.
+//! `kebne consume` with real brokers: calls are answered, what cannot be answered becomes a dead letter, and each message is answered once although the
+//! program is killed, and the broker hangs, is killed and comes back.
 
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt as _, stream};
-use kebne_event_bus::{Delivery, EventBus as _, Message, Subscription};
-use kebne_nats::{NatsBus, Options};
+use kebne_event_bus::{Message, Subscription};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::{
+    brokers::{Broker, Kind, Process, free_port, publish, read_answers, subscribe},
     events::Follower,
     program::{CHAT, Program, folder, send_signal},
 };
@@ -27,106 +25,21 @@ const MESSAGES: u32 = 10_000;
 /// The longest time in which all of them must be answered.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// The bytes of each stream. The server reserves them, and several servers share the disk.
-const STREAM_BYTES: u64 = 64 << 20;
-
-/// A server that ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-/// A NATS server on a free port.
-struct Nats {
-    process: Process,
-    port: u16,
-    program: String,
-    folder: TempDir,
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-impl Nats {
-    /// Starts a server. The test fails if there is none on this machine.
-    fn start() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engines/nats");
-        let installed = Command::new(script).output().unwrap();
-        let said = String::from_utf8_lossy(&installed.stderr).into_owned();
-        assert!(installed.status.success(), "scripts/engines/nats: {said}");
-        let program = String::from_utf8(installed.stdout).unwrap();
-        let program = program.trim().to_owned();
-        let (folder, port) = (folder(), free_port());
-        let process = run(&program, folder.path(), port);
-        Self {
-            process,
-            port,
-            program,
-            folder,
-        }
-    }
-
-    fn kill(&mut self) {
-        self.process.0.kill().unwrap();
-        self.process.0.wait().unwrap();
-    }
-
-    fn restart(&mut self) {
-        self.process = run(&self.program, self.folder.path(), self.port);
-    }
-
-    async fn bus(&self, stream: &str, subjects: &[&str]) -> NatsBus {
-        let options = Options {
-            servers: vec![format!("nats://127.0.0.1:{}", self.port)],
-            stream: stream.to_owned(),
-            subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
-            duplicate_window: Duration::from_mins(10),
-            bytes_max: STREAM_BYTES,
-            ..Options::default()
-        };
-        NatsBus::connect(options).await.unwrap()
-    }
-
-    fn settings(&self) -> String {
-        format!(
-            "[events.nats]\nservers = [\"nats://127.0.0.1:{}\"]\ntimeout = \"2s\"\nbytes_max = \"64MiB\"\n",
-            self.port
-        )
-    }
-}
-
-fn run(program: &str, folder: &Path, port: u16) -> Process {
-    let mut command = Command::new(program);
-    command
-        .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
-        .arg(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    Process(command.spawn().unwrap())
-}
+/// A backend that answers at once.
+const BACKEND: &str = "[[backends]]\nname = \"m\"\nsimulation = {preset = \"instant\"}\n[[models]]\nname = \"m\"\nbackends = [\"m\"]\n";
 
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().unwrap()
 }
 
-/// Publishes until the server has the message.
-async fn publish(bus: &NatsBus, message: Message) {
-    let since = Instant::now();
-    while let Err(error) = bus.publish(message.clone()).await {
-        assert!(since.elapsed() < Duration::from_secs(20), "{error}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn call(id: &str, body: &Value) -> Message {
-    Message::new(id, "kebne.calls", "k", body.to_string())
+    Message::new(
+        id,
+        "kebne.calls",
+        format!("k{}", id.len()),
+        body.to_string(),
+    )
 }
 
 fn chat(text: &str) -> Value {
@@ -145,53 +58,24 @@ fn start(folder: &Path, config: &Path) -> Program {
 }
 
 /// Writes the settings of a gateway in front of a backend.
-fn configure(folder: &Path, nats: &Nats, more: &str) -> PathBuf {
+fn configure(folder: &Path, broker: &Broker, more: &str) -> PathBuf {
     let config = folder.join("kebne.toml");
-    fs::write(&config, format!("{}{more}", nats.settings())).unwrap();
+    fs::write(&config, format!("{}{more}", broker.settings())).unwrap();
     config
 }
 
-/// Reads the answers and dead letters until there are `count` of them.
-async fn read(nats: &Nats, count: usize, patience: Duration) -> Vec<Delivery> {
-    let bus = nats.bus("KEBNE_ANSWERS", &["kebne.answers", "kebne.dead-letters"]);
-    let bus = bus.await;
-    let since = Instant::now();
-    let mut reader = loop {
-        let subscription = Subscription {
-            unacknowledged_max: 100_000,
-            acknowledge_within: PATIENCE * 2,
-            ..Subscription::new("reader", "kebne.>")
-        };
-        match bus.subscribe(subscription).await {
-            Ok(reader) => break reader,
-            Err(error) => assert!(since.elapsed() < Duration::from_secs(20), "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    let mut read = Vec::new();
-    while read.len() < count {
-        assert!(since.elapsed() < patience, "{} of {count}", read.len());
-        read.extend(reader.pull(500, Duration::from_secs(1)).await.unwrap());
-    }
-    // Whatever comes beyond is one too many.
-    read.extend(reader.pull(500, Duration::from_secs(1)).await.unwrap());
-    read
-}
-
-#[test]
-fn calls_are_answered_and_poison_becomes_dead_letters_with_the_reason() {
-    let (nats, folder) = (Nats::start(), folder());
-    let backend = "[[backends]]\nname = \"m\"\nsimulation = {preset = \"instant\"}\n[[models]]\nname = \"m\"\nbackends = [\"m\"]\n";
-    let config = configure(folder.path(), &nats, backend);
+fn calls_are_answered_and_poison_becomes_dead_letters_with_the_reason(kind: Kind) {
+    let (broker, folder) = (Broker::start(kind), folder());
+    let config = configure(folder.path(), &broker, BACKEND);
     let program = start(folder.path(), &config);
     runtime().block_on(async {
-        let calls = nats.bus("KEBNE_CALLS", &["kebne.calls"]).await;
-        publish(&calls, call("good", &chat("a"))).await;
+        let calls = broker.calls().await;
+        publish(&*calls, call("good", &chat("a"))).await;
         let event = json!({"specversion": "1.0", "id": "9", "source": "/shop", "type": "ask", "partitionkey": "p", "data": chat("b")});
-        publish(&calls, call("event", &event)).await;
-        publish(&calls, Message::new("junk", "kebne.calls", "k", "junk")).await;
-        publish(&calls, call("unknown", &json!({"model": "none", "messages": []}))).await;
-        let answers = read(&nats, 4, Duration::from_secs(40)).await;
+        publish(&*calls, call("event", &event)).await;
+        publish(&*calls, Message::new("junk", "kebne.calls", "k", "junk")).await;
+        publish(&*calls, call("unknown", &json!({"model": "none", "messages": []}))).await;
+        let answers = read_answers(&broker, 4, Duration::from_mins(2)).await;
         assert_eq!(answers.len(), 4);
         let found: BTreeMap<String, (String, String, Value)> = answers
             .into_iter()
@@ -202,7 +86,7 @@ fn calls_are_answered_and_poison_becomes_dead_letters_with_the_reason() {
             })
             .collect();
         let (topic, key, good) = &found["good/answer"];
-        assert_eq!((topic.as_str(), key.as_str()), ("kebne.answers", "k"));
+        assert_eq!((topic.as_str(), key.as_str()), ("kebne.answers", "k4"));
         assert_eq!(good["data"]["object"], "chat.completion");
         assert_eq!(good["type"], "kebne.answer.v1");
         let (_, key, event) = &found["/shop#9/answer"];
@@ -227,28 +111,27 @@ fn simulated(folder: &Path) -> (Process, u16) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kebne"));
     command
         .args(["simulate", "--port", &port.to_string(), "--config"])
-        .arg(&config)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    (Process(command.spawn().unwrap()), port)
+        .arg(&config);
+    (Process::spawn(&mut command), port)
 }
 
-#[test]
-fn ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_is_killed() {
-    let (nats, folder) = (Nats::start(), folder());
+fn ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_is_killed(
+    kind: Kind,
+) {
+    let (broker, folder) = (Broker::start(kind), folder());
     let (_simulated, port) = simulated(folder.path());
     let more = format!(
-        "[consume]\nacknowledge_within = \"5s\"\n[[backends]]\nname = \"m\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\n[[models]]\nname = \"m\"\nbackends = [\"m\"]\n"
+        "[[backends]]\nname = \"m\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\n[[models]]\nname = \"m\"\nbackends = [\"m\"]\n"
     );
-    let config = configure(folder.path(), &nats, &more);
+    let config = configure(folder.path(), &broker, &more);
     let mut program = start(folder.path(), &config);
     runtime().block_on(async {
-        let calls = Arc::new(nats.bus("KEBNE_CALLS", &["kebne.calls"]).await);
-        publish(&calls, call("0", &chat("0"))).await;
+        let calls = broker.calls().await;
+        publish(&*calls, call("0", &chat("0"))).await;
         let all = stream::iter(1..MESSAGES).map(|number| {
             let calls = Arc::clone(&calls);
             let number = number.to_string();
-            async move { publish(&calls, call(&number, &chat(&number))).await }
+            async move { publish(&*calls, call(&number, &chat(&number))).await }
         });
         all.buffer_unordered(256).for_each(|()| async {}).await;
         // In the middle: some are answered, many are not, and some are in flight.
@@ -267,7 +150,7 @@ fn ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_i
         send_signal("KILL", program.child.id());
         program.child.wait().unwrap();
         program = start(folder.path(), &config);
-        let answers = read(&nats, MESSAGES as usize, PATIENCE).await;
+        let answers = read_answers(&broker, MESSAGES as usize, PATIENCE).await;
         let mut ids: Vec<u32> = answers
             .iter()
             .map(|one| {
@@ -283,12 +166,14 @@ fn ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_i
     eprintln!("after the kill: {}", state["consume"]);
 }
 
-#[test]
-fn calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow() {
-    let (mut nats, folder) = (Nats::start(), folder());
-    let more = "[events]\nbus = \"nats\"\n[[backends]]\nname = \"m\"\nsimulation = {preset = \"instant\"}\n[[models]]\nname = \"m\"\nbackends = [\"m\"]\n";
-    let config = configure(folder.path(), &nats, more);
-    nats.kill();
+fn calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow(kind: Kind) {
+    let (mut broker, folder) = (Broker::start(kind), folder());
+    let config = configure(
+        folder.path(),
+        &broker,
+        &format!("{}{BACKEND}", broker.settings_of_events()),
+    );
+    broker.kill();
     let mut program = Program::start_plain(folder.path(), &config);
     let mut follower = Follower::open(&program, "?type=call.ended", "");
     for number in 0..20 {
@@ -304,27 +189,18 @@ fn calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow() {
     send_signal("KILL", program.child.id());
     program.child.wait().unwrap();
     let program = Program::start_plain(folder.path(), &config);
-    nats.restart();
+    broker.restart();
     program.await_metric("kebne_events_waiting 0.0");
     program.await_metric("kebne_events_published_total 20");
     program.await_metric("kebne_event_bus_up 1.0");
     runtime().block_on(async {
-        let options = &["kebne.events.>"];
-        let bus = nats.bus("KEBNE_EVENTS", options).await;
+        let bus = broker.events().await;
+        let filter = broker.filter_of_events("call.ended");
+        let mut reader = subscribe(&*bus, Subscription::new("reader", filter)).await;
         let since = Instant::now();
-        let mut reader = loop {
-            match bus
-                .subscribe(Subscription::new("reader", "kebne.events.call.ended.>"))
-                .await
-            {
-                Ok(reader) => break reader,
-                Err(error) => assert!(since.elapsed() < Duration::from_secs(20), "{error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
         let mut found = Vec::new();
         while found.len() < 20 {
-            assert!(since.elapsed() < Duration::from_secs(40), "{}", found.len());
+            assert!(since.elapsed() < Duration::from_mins(2), "{}", found.len());
             for one in reader.pull(50, Duration::from_secs(1)).await.unwrap() {
                 found.push(one.message.id.clone());
             }
@@ -332,3 +208,88 @@ fn calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow() {
         assert_eq!(found, ids);
     });
 }
+
+/// The messages of the test in which the broker fails.
+const MESSAGES_OF_FAULTS: u32 = 2000;
+
+fn calls_are_answered_once_although_the_broker_hangs_and_is_killed(kind: Kind) {
+    let (mut broker, folder) = (Broker::start(kind), folder());
+    let (_simulated, port) = simulated(folder.path());
+    let more = format!(
+        "[[backends]]\nname = \"m\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\n[[models]]\nname = \"m\"\nbackends = [\"m\"]\n"
+    );
+    let config = configure(folder.path(), &broker, &more);
+    let program = start(folder.path(), &config);
+    let answered = |program: &Program| {
+        let state = program.send("GET", "/state", &[], &Value::Null).json();
+        state["consume"]["answered"].as_u64().unwrap()
+    };
+    runtime().block_on(async {
+        let calls = broker.calls().await;
+        publish(&*calls, call("0", &chat("0"))).await;
+        let all = stream::iter(1..MESSAGES_OF_FAULTS).map(|number| {
+            let calls = Arc::clone(&calls);
+            let number = number.to_string();
+            async move { publish(&*calls, call(&number, &chat(&number))).await }
+        });
+        all.buffer_unordered(64).for_each(|()| async {}).await;
+        let since = Instant::now();
+        while answered(&program) < 200 {
+            assert!(since.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        broker.signal("STOP");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        // The gateway itself goes on.
+        let called = Instant::now();
+        assert_eq!(program.send("POST", CHAT, &[], &chat("a")).status, 200);
+        assert!(called.elapsed() < Duration::from_secs(2));
+        broker.signal("CONT");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        broker.kill();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        broker.restart();
+        let answers = read_answers(&broker, MESSAGES_OF_FAULTS as usize, PATIENCE).await;
+        let ids = answers.iter().map(|one| {
+            assert_eq!(one.message.topic, "kebne.answers", "{:?}", one.message);
+            let id = one.message.id.strip_suffix("/answer").unwrap();
+            id.parse::<u32>().unwrap()
+        });
+        let mut ids: Vec<u32> = ids.collect();
+        ids.sort_unstable();
+        assert!(ids.into_iter().eq(0..MESSAGES_OF_FAULTS));
+    });
+}
+
+/// The tests, for one kind of broker.
+macro_rules! with_broker {
+    ($feature:literal, $module:ident, $kind:expr) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            use crate::brokers::Kind;
+
+            #[test]
+            fn calls_are_answered_and_poison_becomes_dead_letters_with_the_reason() {
+                super::calls_are_answered_and_poison_becomes_dead_letters_with_the_reason($kind);
+            }
+
+            #[test]
+            fn ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_is_killed() {
+                super::ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_is_killed($kind);
+            }
+
+            #[test]
+            fn calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow() {
+                super::calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow($kind);
+            }
+
+            #[test]
+            fn calls_are_answered_once_although_the_broker_hangs_and_is_killed() {
+                super::calls_are_answered_once_although_the_broker_hangs_and_is_killed($kind);
+            }
+        }
+    };
+}
+
+with_broker!("nats", nats, Kind::Nats);
+with_broker!("kafka", kafka, Kind::Kafka);

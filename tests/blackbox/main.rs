@@ -9,13 +9,15 @@ mod all_at_once;
 mod backends;
 mod behalf;
 mod bodies;
+#[cfg(feature = "broker")]
+mod brokers;
 mod browsers;
 mod budgets;
 mod cache;
 mod certificates;
 mod closing;
 mod collections;
-#[cfg(feature = "nats")]
+#[cfg(feature = "broker")]
 mod consume;
 mod corpus;
 mod cost;

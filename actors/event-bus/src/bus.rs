@@ -67,6 +67,12 @@ pub trait EventBus: fmt::Debug + Send + Sync {
         &self,
         subscription: Subscription,
     ) -> Later<'_, Result<Box<dyn Deliveries>, BusError>>;
+
+    /// Ends the subscriptions of this process before it stops, so that other members take over at once. A bus whose members do not own messages has
+    /// nothing to do.
+    fn close(&self) -> Later<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// What a subscriber wants.
