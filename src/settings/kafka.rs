@@ -29,7 +29,7 @@ pub struct KafkaSettings {
     pub servers: Vec<String>,
     /// Whether connections use TLS. Default `false`.
     pub tls: bool,
-    /// The file with the certificates, in PEM, of the authorities that are trusted; needs `tls`. Default those that browsers trust.
+    /// The file with the certificates, in PEM, of the authorities that are trusted; needs `tls`. Default none: those that browsers trust are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// The user, if the brokers want one (SASL). Default none.
