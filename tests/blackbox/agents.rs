@@ -316,7 +316,7 @@ fn its_runs_are_bounded_and_streamed(program: &Program) {
             json!({"input": "a", "budget": {"steps": 0}}),
             "budget.steps",
         ),
-        (json!({"input": "a", "sesion": "x"}), "sesion"),
+        (json!({"input": "a", "sessions": "x"}), "sessions"),
     ] {
         let refused = post(program, "/v1/agents/mine/runs", &body);
         assert_eq!(
