@@ -158,6 +158,8 @@ fn ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_i
             .collect();
         ids.sort_unstable();
         assert!(ids.into_iter().eq(0..MESSAGES));
+        // The second program has answered the rest, and goes on.
+        assert!(program.child.try_wait().unwrap().is_none());
     });
 }
 
