@@ -83,12 +83,12 @@ impl Outside {
 
 /// Connects to the bus that the settings name; `None` if events stay in this process.
 #[cfg_attr(
+    not(feature = "nats"),
+    expect(clippy::unused_async, reason = "only NATS connects at once")
+)]
+#[cfg_attr(
     not(feature = "broker"),
-    expect(
-        clippy::unused_async,
-        unused_variables,
-        reason = "there is no bus to connect to"
-    )
+    expect(unused_variables, reason = "there is no bus to connect to")
 )]
 async fn bus(
     settings: &EventsSettings,
