@@ -230,9 +230,7 @@ impl Gateway {
         let monitor = monitor(settings, learned.as_ref());
         let monitor = Spawn::ask(&supervisor, monitor, "monitor").await?;
         let servers = Servers::start_under(&supervisor).await?;
-        let accounts = accounts::new(settings);
         let decisions = operate::decisions(&supervisor, settings).await;
-        let answers = ByteBudget::new(settings.server.answers_size_max.as_usize());
         let gateway = Self {
             inner: Arc::new(Inner {
                 system,
@@ -247,7 +245,7 @@ impl Gateway {
                 answer_cache,
                 embedder,
                 lane_embedder,
-                accounts,
+                accounts: accounts::new(settings),
                 servers,
                 sharing: Sharing::open(settings, environment)?,
                 monitor,
@@ -257,7 +255,7 @@ impl Gateway {
                 applying: tokio::sync::Mutex::default(),
                 lanes_started: AtomicUsize::new(0),
                 retired: Mutex::default(),
-                answers,
+                answers: ByteBudget::new(settings.server.answers_size_max.as_usize()),
                 prices: Current::new(Prices::new(settings)),
                 payers: OnceLock::new(),
                 learned: learned.map(Mutex::new),

@@ -2,7 +2,10 @@
 
 use std::{convert::Infallible, fmt, io, net::TcpListener, sync::Arc, time::Duration};
 
-use kebne_actors::shutdown::{AddTaskError, PhasesError, Reason};
+use kebne_actors::{
+    AskError,
+    shutdown::{AddTaskError, PhasesError, Reason},
+};
 use kebne_monitor::Subscribe;
 use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -162,10 +165,7 @@ pub async fn run(
     gateway.monitor().post(Subscribe(state.events.of_alerts()));
     deliver_events(&state, settings, environment)?;
     let state = Arc::new(state);
-    let worker = Arc::new(JobWorker::new(&state));
-    state.jobs.connect(worker).await.map_err(StartError::from)?;
-    let agents = AgentHost::connect(&state, settings);
-    agents.await.map_err(StartError::from)?;
+    connect(&state, settings).await.map_err(StartError::from)?;
     let address = listener.local_addr()?;
     let watching = Watching::start(&gateway, &state.shares, address, settings, environment)?;
     #[cfg(feature = "broker")]
@@ -216,6 +216,13 @@ pub async fn run(
         tracing::warn!(cut_off, "calls were cut off");
     }
     Ok(cut_off)
+}
+
+/// Has jobs and runs of agents carried out.
+async fn connect(state: &Arc<State>, settings: &Settings) -> Result<(), AskError> {
+    let worker = Arc::new(JobWorker::new(state));
+    state.jobs.connect(worker).await?;
+    AgentHost::connect(state, settings).await
 }
 
 /// Takes a sample for the live view each second, until the view is closed.

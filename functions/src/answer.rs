@@ -120,9 +120,9 @@ impl Answer {
     pub fn into_chat(self) -> Result<ChatAnswer, UnusableAnswer> {
         let mut answer = match self.data {
             Value::Object(answer) => answer,
-            Value::String(text) => return Ok(ChatAnswer::of_text(text)),
-            Value::Number(number) => return Ok(ChatAnswer::of_text(number.to_string())),
-            Value::Bool(value) => return Ok(ChatAnswer::of_text(value.to_string())),
+            Value::String(text) => return Ok(ChatAnswer::of_text(&text)),
+            Value::Number(number) => return Ok(ChatAnswer::of_text(&number.to_string())),
+            Value::Bool(value) => return Ok(ChatAnswer::of_text(&value.to_string())),
             Value::Null | Value::Array(_) => return Err(UnusableAnswer::NotChat),
         };
         let variables = variables(answer.remove(VARIABLES))?;
@@ -164,9 +164,9 @@ impl Answer {
 }
 
 impl ChatAnswer {
-    fn of_text(text: String) -> Self {
+    fn of_text(text: &str) -> Self {
         Self::Message {
-            message: message(&text),
+            message: message(text),
             finish_reason: "stop".to_owned(),
             usage: None,
             variables: Variables::new(),

@@ -1,5 +1,7 @@
 //! The form in which a call is sent: the data alone, or as a `CloudEvents` event.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use crate::settings::Format;
@@ -77,8 +79,11 @@ impl Envelope {
     }
 }
 
+/// Names and values.
+type Headers = Vec<(String, String)>;
+
 /// Returns the attributes of an event in the structured mode as headers, and its data; `None` if it is no event.
-fn opened(event: &[u8]) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+fn opened(event: &[u8]) -> Option<(Headers, Vec<u8>)> {
     let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
     let data = event.remove("data").unwrap_or_default();
     event.remove("datacontenttype");
@@ -113,7 +118,8 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'%') {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a string does not fail.
+            let _always_written = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -20,7 +20,7 @@ use super::{Counts, letters::DeadLetter};
 use crate::{gateway::WeakGateway, unix_time};
 
 /// The longest time of one try: that of a call, and a little more for the lane to say so.
-pub(super) const TIME_MAX: Duration = Duration::from_secs(2 * 3600 + 60);
+pub(super) const TIME_MAX: Duration = Duration::from_mins(121);
 /// The calls that may wait to be made; a relay publishes no more at once.
 const CALLS_MAX: usize = 64;
 /// The priority of deliveries: callers wait for their answers, events do not.

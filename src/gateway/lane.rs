@@ -95,13 +95,12 @@ impl Lane {
             Known::Earlier(learned) => builder.learned(Some(learned)),
             Known::Continues(former) => builder.continues(&former.handle),
         };
-        let builder = match backend_settings.function {
+        let builder = if backend_settings.function.is_some() {
             // A call of nobody would have effects.
-            Some(_) => builder,
-            None => {
-                let (wake, options) = wake::call(backend_settings, parts.settings)?;
-                builder.wake_request(wake, options)
-            }
+            builder
+        } else {
+            let (wake, options) = wake::call(backend_settings, parts.settings)?;
+            builder.wake_request(wake, options)
         };
         let started = builder
             .settings(backend_settings.limits.clone())

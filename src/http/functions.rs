@@ -1,6 +1,7 @@
 //! The list of functions.
 
 use actix_web::HttpResponse;
+use kebne_functions::InputSchema;
 use serde_json::{Value, json};
 
 use crate::{
@@ -84,7 +85,7 @@ fn shown(function: &Function) -> Value {
         idempotent,
         ..
     } = &function.settings;
-    let schema = function.schema.as_ref().map(|schema| schema.shown());
+    let schema = function.schema.as_ref().map(InputSchema::shown);
     json!({
         "id": name,
         "object": "function",

@@ -90,6 +90,18 @@ pub(crate) fn record(ending: Ending, retry_after: Option<Duration>) -> CallRecor
     }
 }
 
+/// Returns runs of agents with each ending.
+fn agents() -> super::AgentReadings {
+    let endings = kebne_agents::Ending::ALL.into_iter();
+    super::AgentReadings {
+        totals: Some(kebne_agents::Totals::default()),
+        tally: kebne_agents::Tally {
+            ended: endings.map(|ending| (ending, 1)).collect(),
+            ..kebne_agents::Tally::default()
+        },
+    }
+}
+
 fn text() -> String {
     let settings = "[[backends]]\nname = 'a'\n[[models]]\nname = 'm'\nbackends = ['a']\n[models.price]\ninput = 1";
     let prices = Prices::new(&toml::from_str(settings).unwrap());
@@ -130,16 +142,7 @@ fn text() -> String {
         prompts: Vec::new(),
         routes: super::RouteReadings::default(),
         collections: Some((kebne_collections::Totals::default(), 1)),
-        agents: super::AgentReadings {
-            totals: Some(kebne_agents::Totals::default()),
-            tally: kebne_agents::Tally {
-                ended: kebne_agents::Ending::ALL
-                    .into_iter()
-                    .map(|ending| (ending, 1))
-                    .collect(),
-                ..kebne_agents::Tally::default()
-            },
-        },
+        agents: agents(),
         jobs: super::JobReadings {
             totals: Some(kebne_jobs::Totals::default()),
             counts: kebne_jobs::Counts::default().all().collect(),

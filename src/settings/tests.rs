@@ -165,6 +165,9 @@ fn the_examples_in_the_file_are_valid() {
             assert!(errors.is_empty(), "{errors:?}");
         }
     }
+    // A password is in a variable or in a file, and an authority is for TLS.
+    assert!(settings.redis.password_file.take().is_some());
+    settings.events.kafka.tls = true;
     for function in &mut settings.functions {
         assert!(function.api_key_file.take().is_some());
         assert!(function.signing_secret_file.take().is_some());

@@ -3,6 +3,7 @@
 mod tools;
 
 use std::{
+    fmt::Write as _,
     fs,
     io::Write as _,
     net::TcpListener,
@@ -502,7 +503,9 @@ fn with_keys(more: &str) -> String {
         ("bob", ""),
     ] {
         let hash = hex::encode(Sha256::digest(name.as_bytes()));
-        text += &format!(
+        // Writing to a string does not fail.
+        let _always_written = write!(
+            text,
             "[[server.keys]]\nname = \"{name}\"\nhash = \"{hash}\"\nscopes = [\"call\", \"read_state\", \"admin\"]\n{rest}"
         );
     }

@@ -10,13 +10,21 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 40] = [
+const RARE: [&str; 47] = [
     // Without a bus outside the process.
     "kebne_consumed_total",
     "kebne_event_bus_failures_total",
     "kebne_event_bus_up",
     "kebne_events_published_total",
     "kebne_events_waiting",
+    // Without functions that get events, and without other gateways.
+    "kebne_function_events_total",
+    "kebne_function_events_waiting",
+    "kebne_share",
+    "kebne_share_gateways",
+    "kebne_share_limit",
+    "kebne_share_renewals_total",
+    "kebne_share_state",
     // Without kept answers, prompts, routes and searches.
     "kebne_cache_bypasses_total",
     "kebne_cache_calls_total",

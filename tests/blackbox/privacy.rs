@@ -370,7 +370,7 @@ fn one_call_erases_a_tenant_and_proves_it() {
         let report = world.fine("ann", "DELETE", "/v1/privacy/data", &Value::Null);
         assert_eq!(report["verified"], true, "{report}");
         assert_eq!(items(&report, "sessions", "removed"), sessions);
-        assert_eq!(report["keys_destroyed"], if is_encrypted { 3 } else { 0 });
+        assert_eq!(report["keys_destroyed"], if is_encrypted { 4 } else { 0 });
         for store in report["stores"].as_array().unwrap() {
             assert_eq!(store["log_emptied"], true, "{report}");
             assert_eq!(store["left"]["items"], json!({}), "{report}");

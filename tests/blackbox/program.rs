@@ -148,16 +148,18 @@ impl Program {
 
     /// Waits until the metrics hold a line; the bound is wide because the machine may be busy.
     pub(crate) fn await_metric(&self, line: &str) {
+        self.await_metric_within(line, Duration::from_secs(20));
+    }
+
+    /// Waits so long at most until the metrics hold a line.
+    pub(crate) fn await_metric_within(&self, line: &str, time: Duration) {
         let since = Instant::now();
         loop {
             let metrics = self.send("GET", "/metrics", &[], &Value::Null).body;
             if metrics.lines().any(|seen| seen == line) {
                 return;
             }
-            assert!(
-                since.elapsed() < Duration::from_secs(20),
-                "no `{line}` in:\n{metrics}"
-            );
+            assert!(since.elapsed() < time, "no `{line}` in:\n{metrics}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

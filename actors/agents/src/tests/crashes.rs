@@ -201,6 +201,6 @@ async fn a_process_that_stops_in_order_gives_its_runs_back_at_once() {
     let run = second.ended(&id).await;
     assert!(began.elapsed() < Duration::from_secs(6));
     assert_eq!((run.output(), tool.calls()), (Some("Done."), 1));
-    assert_eq!(results(&run), [r#"once did {}"#]);
+    assert_eq!(results(&run), ["once is done"]);
     second.system.terminate().await;
 }

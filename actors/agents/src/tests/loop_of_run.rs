@@ -32,7 +32,7 @@ async fn calls_of_one_answer_are_carried_out_at_once_within_the_bound_and_their_
     assert_eq!(tool.calls(), 5);
     assert_eq!(tool.busy_max.load(SeqCst), 4);
     assert_eq!(results(&run).len(), 5);
-    let asks = script.asks.lock().unwrap();
+    let asks = script.asks.lock().unwrap().clone();
     assert_eq!(asks[0].tools[0].name, "work");
     let first = Message::System {
         text: "You work.".to_owned(),

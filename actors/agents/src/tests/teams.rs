@@ -104,7 +104,7 @@ async fn a_conversation_is_handed_to_another_agent() {
     let run = world.ended(&id).await;
     assert_eq!(run.output(), Some("Billing here."));
     assert_eq!(run.spec.name, "billing");
-    let asks = billing.asks.lock().unwrap();
+    let asks = billing.asks.lock().unwrap().clone();
     let first = Message::System {
         text: "Be billing.".to_owned(),
     };

@@ -36,9 +36,10 @@ impl Toolbox {
         let mut offered = BTreeMap::new();
         let search = (!spec.collections.is_empty()).then_some(SEARCH);
         for name in spec.tools.iter().map(String::as_str).chain(search) {
-            match agents.host().tool(name, of) {
-                Some(tool) => _ = offered.insert(tool.spec().name.clone(), Offered::Tool(tool)),
-                None => tracing::warn!(agent = spec.name, tool = name, "there is no such tool"),
+            if let Some(tool) = agents.host().tool(name, of) {
+                offered.insert(tool.spec().name.clone(), Offered::Tool(tool));
+            } else {
+                tracing::warn!(agent = spec.name, tool = name, "there is no such tool");
             }
         }
         if spec.ask_human {
