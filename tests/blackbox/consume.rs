@@ -261,27 +261,31 @@ fn calls_are_answered_once_although_the_broker_hangs_and_is_killed(kind: Kind) {
 
 /// The tests, for one kind of broker.
 macro_rules! with_broker {
-    ($feature:literal, $module:ident, $kind:expr) => {
+    ($feature:literal, $module:ident, $kind:expr $(, #[$attribute:meta])?) => {
         #[cfg(feature = $feature)]
         mod $module {
             use crate::brokers::Kind;
 
             #[test]
+            $(#[$attribute])?
             fn calls_are_answered_and_poison_becomes_dead_letters_with_the_reason() {
                 super::calls_are_answered_and_poison_becomes_dead_letters_with_the_reason($kind);
             }
 
             #[test]
+            $(#[$attribute])?
             fn ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_is_killed() {
                 super::ten_thousand_calls_to_a_cold_backend_are_answered_once_although_the_program_is_killed($kind);
             }
 
             #[test]
+            $(#[$attribute])?
             fn calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow() {
                 super::calls_go_on_while_the_bus_of_events_is_gone_and_the_events_follow($kind);
             }
 
             #[test]
+            $(#[$attribute])?
             fn calls_are_answered_once_although_the_broker_hangs_and_is_killed() {
                 super::calls_are_answered_once_although_the_broker_hangs_and_is_killed($kind);
             }
@@ -290,4 +294,4 @@ macro_rules! with_broker {
 }
 
 with_broker!("nats", nats, Kind::Nats);
-with_broker!("kafka", kafka, Kind::Kafka);
+with_broker!("kafka", kafka, Kind::Kafka, #[ignore = "it takes the whole machine: scripts/test runs it alone"]);
