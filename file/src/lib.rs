@@ -3,6 +3,7 @@
 //! Owns how such a file is created and opened. Its tables belong to the store. A store that fails is opened again by its owner; this crate
 //! waits for nothing but the lock of another process.
 
+mod owned;
 mod owners;
 mod reserve;
 
@@ -17,6 +18,7 @@ use std::{
 use kebne_seal::{DamagedKey, Keyring, SealError, WrapError, compare_check, new_check};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+pub use owned::{OpenFile, OwnedFile, OwnerKey, Tables};
 pub use owners::{OWNERS, Owners};
 pub use reserve::Reserve;
 

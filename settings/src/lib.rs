@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod checks;
 mod error;
 mod origin;
 mod units;
 mod validate;
 mod variable;
 
+pub use checks::Checks;
 pub use error::{SettingsError, SettingsErrors};
 pub use origin::Origin;
 pub use units::{ByteCount, HumanDuration, UnitError};

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
+use kebne_settings::{ByteCount, Checks, HumanDuration, SettingsError, Validate};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the store of agents and of their runs.
@@ -58,46 +58,27 @@ impl Default for AgentStoreSettings {
     }
 }
 
-/// The number of hexadecimal digits from which a text is taken for a key and not for a name.
-const KEY_DIGITS: usize = 32;
-
 impl Validate for AgentStoreSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
-        let mut errors = Vec::new();
-        let mut require = |fine: bool, key: &str, message: &str| {
-            if !fine {
-                errors.push(SettingsError::new(join(path, key), message));
-            }
-        };
-        require(self.path.file_name().is_some(), "path", "must name a file");
-        for (key, name) in [
-            ("key_env", &self.key_env),
-            ("old_keys_env", &self.old_keys_env),
-        ] {
-            let looks_like_key =
-                name.len() >= KEY_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            // The value is not quoted, because it may be the key.
-            let message = "must be the name of an environment variable such as `KEBNE_CONTEXT_KEY`, not a key";
-            require(!name.is_empty() && !looks_like_key, key, message);
-        }
+        let mut checks = Checks::new(path);
+        checks.store_file(&self.path, &self.key_env, &self.old_keys_env);
         for (key, number, least, most) in [
             ("at_once", self.at_once as u64, 1, 100_000),
             ("open_max", self.open_max, 1, 1_000_000),
             ("agents_max", self.agents_max, 0, 10_000),
             ("depth_max", self.depth_max.into(), 0, 16),
         ] {
-            let message = format!("must be {least} to {most}");
-            require((least..=most).contains(&number), key, &message);
+            checks.within(key, number, least..=most);
         }
         let sizes = ByteCount::from_kib(1)..=ByteCount::from_mib(16);
         let fits = sizes.contains(&self.text_size_max);
-        require(fits, "text_size_max", "must be 1KiB to 16MiB");
+        checks.require(fits, "text_size_max", "must be 1KiB to 16MiB");
         let minute = Duration::from_mins(1);
         let fits = (minute..=Duration::from_hours(365 * 24)).contains(&self.retention.0);
-        require(fits, "retention", "must be 1m to 365d");
+        checks.require(fits, "retention", "must be 1m to 365d");
         let fits = (Duration::from_secs(1)..=10 * minute).contains(&self.lease.0);
-        require(fits, "lease", "must be 1s to 10m");
-        errors
+        checks.require(fits, "lease", "must be 1s to 10m");
+        checks.into_errors()
     }
 }
 

@@ -10,6 +10,7 @@ mod thread;
 
 use std::{path::PathBuf, sync::Arc};
 
+use kebne_file::OwnedFile;
 use kebne_seal::Keyring;
 
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
 };
 
 use database::Database;
-use open::Place;
 use thread::Thread;
 
 /// Bytes of events that one step removes at most, so that other steps do not wait long.
@@ -36,7 +36,7 @@ const NO_RUN: StoreError = StoreError::NotFound("run");
 /// The store in a file; clones share it. The file is created with the first agent or run, and its thread is started then.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
-    place: Place,
+    place: OwnedFile,
     thread: Arc<Thread>,
     path: PathBuf,
 }
@@ -44,7 +44,7 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Creates the store of a file that may not exist yet. `keyring` encrypts it; `None` for a file that is not encrypted.
     pub fn new(settings: &AgentStoreSettings, keyring: Option<Keyring>) -> Self {
-        let place = Place::new(settings.path.clone(), keyring, REMOVED_MAX);
+        let place = open::place(settings.path.clone(), keyring, REMOVED_MAX);
         Self {
             thread: Arc::new(Thread::new(place.clone())),
             path: settings.path.clone(),

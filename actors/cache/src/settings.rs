@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, is_variable_name, join};
+use kebne_settings::{ByteCount, Checks, HumanDuration, SettingsError, Validate};
 use serde::{Deserialize, Serialize};
 
 /// Where answers are kept.
@@ -72,42 +72,29 @@ impl Default for CacheSettings {
 
 impl Validate for CacheSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
-        let mut errors = Vec::new();
-        let mut require = |fine: bool, key: &str, message: &str| {
-            if !fine {
-                errors.push(SettingsError::new(join(path, key), message));
-            }
-        };
-        require(self.path.file_name().is_some(), "path", "must name a file");
-        for (key, name) in [
-            ("key_env", &self.key_env),
-            ("old_keys_env", &self.old_keys_env),
-        ] {
-            // The value is not quoted, because it may be the key.
-            let message = "must be the name of an environment variable such as `KEBNE_CONTEXT_KEY`, not a key";
-            require(is_variable_name(name), key, message);
-        }
+        let mut checks = Checks::new(path);
+        checks.store_file(&self.path, &self.key_env, &self.old_keys_env);
         let fits = self.bytes_max >= ByteCount::from_mib(1);
-        require(fits, "bytes_max", "must be at least 1MiB");
+        checks.require(fits, "bytes_max", "must be at least 1MiB");
         let fits = self.owner_bytes_max >= ByteCount::from_kib(64);
-        require(fits, "owner_bytes_max", "must be at least 64KiB");
+        checks.require(fits, "owner_bytes_max", "must be at least 64KiB");
         for (key, count) in [
             ("entries_max", self.entries_max),
             ("owner_entries_max", self.owner_entries_max),
         ] {
             let fits = (1..=10_000_000).contains(&count);
-            require(fits, key, "must be 1 to 10000000");
+            checks.require(fits, key, "must be 1 to 10000000");
         }
         let sizes = ByteCount::from_kib(1)..=ByteCount::from_mib(64);
         let fits = sizes.contains(&self.entry_size_max);
-        require(fits, "entry_size_max", "must be 1KiB to 64MiB");
+        checks.require(fits, "entry_size_max", "must be 1KiB to 64MiB");
         let times = Duration::from_millis(1)..=Duration::from_secs(10);
-        require(
+        checks.require(
             times.contains(&self.timeout.0),
             "timeout",
             "must be 1ms to 10s",
         );
-        errors
+        checks.into_errors()
     }
 }
 

@@ -11,9 +11,9 @@ mod reading;
 mod writing;
 
 use kebne_cache::Key;
-use kebne_file::{FileError, Owners, PrivateFile};
+use kebne_file::{OpenFile, OwnedFile};
 use kebne_retrieval::Vector;
-use rusqlite::{Connection, Row};
+use rusqlite::Row;
 
 use crate::{
     model::{Candidate, Count, Entry, Erased, Scope, StoreError, Totals},
@@ -25,68 +25,40 @@ pub use open::Place;
 /// An open store.
 #[derive(Debug)]
 pub struct SqliteStore {
-    connection: Connection,
-    file: PrivateFile,
-    owners: Owners,
+    file: OpenFile,
+    place: OwnedFile,
     bounds: Bounds,
     totals: Totals,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-impl From<FileError> for StoreError {
-    fn from(error: FileError) -> Self {
-        match error {
-            FileError::Failed(message) => Self::Failed(message),
-            FileError::Damaged(message) => Self::Damaged(message),
-        }
-    }
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        FileError::from(error).into()
-    }
-}
-
-impl From<kebne_seal::SealError> for StoreError {
-    fn from(error: kebne_seal::SealError) -> Self {
-        FileError::from(error).into()
-    }
-}
+kebne_file::store_errors_from_file!(StoreError);
 
 impl SqliteStore {
     /// Runs a step as one transaction.
     fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.file.begin()?;
         let before = self.totals;
         let done = step(self).and_then(|value| {
-            self.connection.execute_batch("COMMIT")?;
+            self.file.commit()?;
             Ok(value)
         });
         if done.is_err() {
-            // A failed commit may have closed the transaction already.
-            self.connection.execute_batch("ROLLBACK").ok();
+            self.file.roll_back();
             self.totals = before;
-            // Keys of owners that were created in it do not exist.
-            self.owners.clear();
         }
         done
     }
 
     /// Runs a step that removes data, also while the disk is full, and takes the data out of the log of the file too.
     fn removing<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let file = self.file.clone();
-        file.removing(|| {
+        let place = self.place.clone();
+        place.removing(|| {
             let done = self.step(step)?;
-            self.forget_log()?;
+            self.file.forget_log()?;
             Ok(done)
         })
-    }
-
-    fn forget_log(&self) -> Result<()> {
-        let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
-        Ok(self.connection.query_row(pragma, [], |_| Ok(()))?)
     }
 }
 
@@ -126,7 +98,7 @@ impl CacheStore for SqliteStore {
 
     fn sweep(&mut self, now: u64) -> Result<u64> {
         if !self.has_expired(now)? {
-            self.file.keep_reserve();
+            self.place.keep_reserve();
             return Ok(0);
         }
         let mut removed = Erased::default();

@@ -4,9 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use kebne_file_store::StepKind;
+
 use crate::{
-    handle::{CollectionError, Collections, Kind},
-    model::held::Step,
+    handle::Collections,
+    model::{CollectionError, held::Step},
     sqlite::Database,
 };
 
@@ -23,7 +25,8 @@ impl Collections {
     pub async fn held(&self, owner: &str) -> Result<Holdings, CollectionError> {
         let owner = owner.to_owned();
         let act = move |database: &mut Database| database.held(&owner);
-        self.step(Kind::Reads, Ok(Holdings::default()), act).await
+        self.step(StepKind::Reads, Ok(Holdings::default()), act)
+            .await
     }
 
     /// Erases all files and collections of an owner, and its key. What calls that run meanwhile create may stay, and keeps the key.
@@ -36,7 +39,7 @@ impl Collections {
             let of = owner.to_owned();
             let hide = move |database: &mut Database| database.hide(&of);
             let nothing = Ok(Holdings::default());
-            let hidden = self.step(Kind::Removes, nothing, hide).await?;
+            let hidden = self.step(StepKind::Removes, nothing, hide).await?;
             if hidden.is_empty() && !hidden.has_key {
                 break;
             }
@@ -44,7 +47,7 @@ impl Collections {
             loop {
                 let of = owner.to_owned();
                 let erase = move |database: &mut Database| database.erase_hidden(&of);
-                let step = self.step(Kind::Removes, Ok(Step::default()), erase);
+                let step = self.step(StepKind::Removes, Ok(Step::default()), erase);
                 let step = step.await?;
                 if let Some(collection) = step.collection {
                     self.forget_index(collection);

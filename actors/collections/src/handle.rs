@@ -8,16 +8,16 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use actix::{Actor, ArbiterHandle, Handler};
 use kebne_actors::{ActorRef, AskError, Context, Spawn};
+use kebne_file_store::{FileKeeper, FileStore as _, StepKind, do_step, time_for};
 use kebne_seal::Keyring;
 use tokio::sync::OnceCell;
 
 use crate::{
     document::{CountTokens, PdfReader, Tools},
     ingester::{Ingester, IngesterParts, Wake},
-    manager::{Claim, CollectionManager, Step},
     model::{
-        Ages, Collection, CollectionChange, CollectionDetails, Counts, FileDetails, FileRecord,
-        Lifetimes, Page, PageQuery, StoreError, Thing, WallClock,
+        Ages, Collection, CollectionChange, CollectionDetails, CollectionError, Counts,
+        FileDetails, FileRecord, Lifetimes, Page, PageQuery, StoreError, Thing, WallClock,
     },
     progress::{EmbeddingProgress, Progress},
     search::Searcher,
@@ -26,24 +26,9 @@ use crate::{
 };
 use kebne_retrieval::Embedder;
 
-/// The time within which the store must answer, and how much longer it is for each MiB that is stored.
-const ANSWER_TIMEOUT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(2));
-/// The time for a commit that has begun.
-const COMMIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The names of the actors.
 const MANAGER: &str = "collections";
 const INGESTER: &str = "ingester";
-
-/// The reason why a question about collections has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CollectionError {
-    /// The store refused or failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The actor did not answer; a retry may succeed.
-    #[error("the store of collections is unavailable: {0}")]
-    NoAnswer(#[from] AskError),
-}
 
 /// What collections need.
 #[derive(Clone)]
@@ -80,7 +65,7 @@ type Starting = Pin<Box<dyn Future<Output = Result<Running, AskError>> + Send>>;
 /// The actors, once there is something to keep.
 #[derive(Clone)]
 struct Running {
-    manager: ActorRef<CollectionManager>,
+    manager: ActorRef<FileKeeper<Place>>,
     ingester: ActorRef<Ingester>,
     thread: ArbiterHandle,
 }
@@ -111,8 +96,10 @@ impl Collections {
                     document: parts.settings.document_age_max.map(|age| age.0),
                     member: parts.settings.member_age_max.map(|age| age.0),
                 };
-                let times = (parts.clock, ages);
-                let props = CollectionManager::props(place, times, thread.clone());
+                let clock = parts.clock;
+                let sweep =
+                    Arc::new(move |database: &mut Database| database.remove_expired(clock(), ages));
+                let props = FileKeeper::props(place, sweep, thread.clone());
                 let manager = Spawn::ask(&parent, props, MANAGER).await?;
                 let of_ingester = IngesterParts {
                     manager: manager.clone(),
@@ -156,7 +143,7 @@ impl Collections {
     /// Returns [`StoreError::Damaged`] if it is not a store of collections or has another key, and [`StoreError::Failed`] if it cannot be
     /// opened now.
     pub fn check(&self) -> Result<(), StoreError> {
-        if self.0.place.exists() {
+        if self.0.place.file().exists() {
             self.0.place.open()?;
         }
         Ok(())
@@ -167,7 +154,7 @@ impl Collections {
     /// # Errors
     /// Returns an error if the parent has stopped or does not answer.
     pub async fn resume(&self) -> Result<(), AskError> {
-        if self.0.place.exists() {
+        if self.0.place.file().exists() {
             self.running().await?;
         }
         Ok(())
@@ -187,7 +174,7 @@ impl Collections {
 
     /// Returns `true` once there is a file.
     pub fn exist(&self) -> bool {
-        self.0.place.exists()
+        self.0.place.file().exists()
     }
 
     /// Returns the bytes that the indexes take.
@@ -217,7 +204,7 @@ impl Collections {
     /// Does a step; returns `unmade` while there is no file and the step does not create it.
     pub(crate) async fn step<T: Send + 'static>(
         &self,
-        kind: Kind,
+        kind: StepKind,
         unmade: Result<T, StoreError>,
         act: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, CollectionError> {
@@ -228,32 +215,15 @@ impl Collections {
     async fn large_step<T: Send + 'static>(
         &self,
         bytes: usize,
-        kind: Kind,
+        kind: StepKind,
         unmade: Result<T, StoreError>,
         act: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, CollectionError> {
-        if kind != Kind::Makes && !self.0.place.exists() {
+        if kind != StepKind::Makes && !self.0.place.file().exists() {
             return Ok(unmade?);
         }
-        let claim = Claim::default();
-        let step = Step {
-            act: Box::new(act),
-            removes: kind == Kind::Removes,
-            claim: claim.clone(),
-        };
-        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-        let time = ANSWER_TIMEOUT.1.saturating_mul(mib);
-        let time = time.saturating_add(ANSWER_TIMEOUT.0);
         let running = self.running().await?;
-        let mut asked = Box::pin(running.manager.ask(step, COMMIT_TIMEOUT));
-        if let Ok(answer) = tokio::time::timeout(time, &mut asked).await {
-            return Ok(answer??);
-        }
-        if claim.abandon() {
-            return Err(AskError::TimedOut.into());
-        }
-        // It is being committed: its answer comes at once.
-        Ok(asked.await??)
+        do_step(&running.manager, kind, time_for(bytes), act).await
     }
 
     /// Has the ingester look for files. If it is not told, it looks after 10 seconds.
@@ -278,10 +248,10 @@ impl Collections {
         let (owner, settings) = (owner.to_owned(), self.settings().clone());
         let bytes = content.len();
         let act = move |database: &mut Database| {
-            database.add_file(&owner, &file, content, &settings)?;
+            database.add_file(&owner, &file, &content, &settings)?;
             Ok(file)
         };
-        self.large_step(bytes, Kind::Makes, NO_FILE, act).await
+        self.large_step(bytes, StepKind::Makes, NO_FILE, act).await
     }
 
     fn new_file(
@@ -308,7 +278,7 @@ impl Collections {
     pub async fn file(&self, owner: &str, id: &str) -> Result<FileRecord, CollectionError> {
         let (owner, id, now) = (owner.to_owned(), id.to_owned(), self.now());
         let act = move |database: &mut Database| database.file(&owner, &id, now);
-        self.step(Kind::Reads, NO_FILE, act).await
+        self.step(StepKind::Reads, NO_FILE, act).await
     }
 
     /// Returns files, those of one purpose if it is given.
@@ -325,7 +295,7 @@ impl Collections {
         let unmade = page.of_nothing();
         let act =
             move |database: &mut Database| database.files(&owner, &page, purpose.as_deref(), now);
-        self.step(Kind::Reads, unmade, act).await
+        self.step(StepKind::Reads, unmade, act).await
     }
 
     /// Returns the content of a file.
@@ -335,7 +305,7 @@ impl Collections {
     pub async fn content(&self, owner: &str, id: &str) -> Result<Vec<u8>, CollectionError> {
         let (owner, id, now) = (owner.to_owned(), id.to_owned(), self.now());
         let act = move |database: &mut Database| database.content(&owner, &id, now);
-        self.step(Kind::Reads, Err(StoreError::NotFound(Thing::File)), act)
+        self.step(StepKind::Reads, Err(StoreError::NotFound(Thing::File)), act)
             .await
     }
 
@@ -346,8 +316,12 @@ impl Collections {
     pub async fn remove_file(&self, owner: &str, id: &str) -> Result<(), CollectionError> {
         let (owner, id, now) = (owner.to_owned(), id.to_owned(), self.now());
         let act = move |database: &mut Database| database.remove_file(&owner, &id, now);
-        self.step(Kind::Removes, Err(StoreError::NotFound(Thing::File)), act)
-            .await
+        self.step(
+            StepKind::Removes,
+            Err(StoreError::NotFound(Thing::File)),
+            act,
+        )
+        .await
     }
 
     /// Creates an empty collection.
@@ -377,7 +351,7 @@ impl Collections {
             database.add_collection(&owner, &collection, &settings)?;
             Ok(collection)
         };
-        self.step(Kind::Makes, NO_COLLECTION, act).await
+        self.step(StepKind::Makes, NO_COLLECTION, act).await
     }
 
     /// Returns a collection.
@@ -387,7 +361,7 @@ impl Collections {
     pub async fn collection(&self, owner: &str, id: &str) -> Result<Collection, CollectionError> {
         let (owner, id, now) = (owner.to_owned(), id.to_owned(), self.now());
         let act = move |database: &mut Database| database.collection(&owner, &id, now);
-        self.step(Kind::Reads, NO_COLLECTION, act).await
+        self.step(StepKind::Reads, NO_COLLECTION, act).await
     }
 
     /// Returns collections.
@@ -402,7 +376,7 @@ impl Collections {
         let (owner, now) = (owner.to_owned(), self.now());
         let unmade = page.of_nothing();
         let act = move |database: &mut Database| database.collections(&owner, &page, now);
-        self.step(Kind::Reads, unmade, act).await
+        self.step(StepKind::Reads, unmade, act).await
     }
 
     /// Changes a collection.
@@ -418,7 +392,7 @@ impl Collections {
         let (owner, id, now) = (owner.to_owned(), id.to_owned(), self.now());
         let act =
             move |database: &mut Database| database.change_collection(&owner, &id, change, now);
-        self.step(Kind::Writes, NO_COLLECTION, act).await
+        self.step(StepKind::Writes, NO_COLLECTION, act).await
     }
 
     /// Removes a collection with all that was made of its files. The files stay.
@@ -429,7 +403,7 @@ impl Collections {
         let (owner, id, now) = (owner.to_owned(), id.to_owned(), self.now());
         let act = move |database: &mut Database| database.remove_collection(&owner, &id, now);
         let unmade = Err(StoreError::NotFound(Thing::Collection));
-        let removed = self.step(Kind::Removes, unmade, act).await?;
+        let removed = self.step(StepKind::Removes, unmade, act).await?;
         self.0.searcher.forget(removed);
         Ok(())
     }
@@ -438,17 +412,6 @@ impl Collections {
     pub(crate) fn forget_index(&self, collection: i64) {
         self.0.searcher.forget(collection);
     }
-}
-
-/// What a step does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Reads,
-    Writes,
-    /// It creates the file if there is none.
-    Makes,
-    /// It removes data.
-    Removes,
 }
 
 const NO_FILE: Result<FileRecord, StoreError> = Err(StoreError::NotFound(Thing::File));

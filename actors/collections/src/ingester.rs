@@ -26,14 +26,14 @@ use std::{
 
 use actix::{Actor, Handler, Message};
 use kebne_actors::{ActorRef, Context, Props, Strategy};
+use kebne_file_store::{FileKeeper, StepKind, do_step};
 use kebne_retrieval::Embedder;
 
 use crate::{
     document::{self, Tools},
-    manager::{Claim, CollectionManager, Step},
-    model::{ChunkText, Failure},
+    model::{ChunkText, CollectionError, Failure},
     progress::Progress,
-    sqlite::{Database, Job, Lane, SERVER_ERROR, failure},
+    sqlite::{Database, Job, Lane, Place, SERVER_ERROR, failure},
 };
 
 use embed::Batched;
@@ -115,7 +115,7 @@ struct LaneState {
 /// What the actor needs; clones share it.
 #[derive(Clone)]
 pub(crate) struct IngesterParts {
-    pub(crate) manager: ActorRef<CollectionManager>,
+    pub(crate) manager: ActorRef<FileKeeper<Place>>,
     pub(crate) tools: Tools,
     pub(crate) embedder: Arc<dyn Embedder>,
     pub(crate) progress: Arc<Progress>,
@@ -278,12 +278,9 @@ impl IngesterParts {
         &self,
         act: impl FnOnce(&mut Database) -> Result<T, crate::model::StoreError> + Send + 'static,
     ) -> Option<T> {
-        let step = Step {
-            act: Box::new(act),
-            removes: false,
-            claim: Claim::default(),
-        };
-        self.manager.ask(step, STORE_TIMEOUT).await.ok()?.ok()
+        let step = do_step(&self.manager, StepKind::Writes, STORE_TIMEOUT, act);
+        let done: Result<T, CollectionError> = step.await;
+        done.ok()
     }
 }
 

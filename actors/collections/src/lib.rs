@@ -9,7 +9,6 @@ pub mod erasure;
 mod handle;
 mod index;
 mod ingester;
-mod manager;
 mod model;
 mod progress;
 mod query;
@@ -18,13 +17,13 @@ mod settings;
 mod sqlite;
 
 pub use document::{PdfError, PdfReader};
-pub use handle::{CollectionError, Collections, CollectionsParts, Document};
+pub use handle::{Collections, CollectionsParts, Document};
 pub use kebne_retrieval::{Attribute, Attributes, ChunkRules, Filter};
 pub use kebne_seal::{BadKey, Keyring};
 pub use model::{
-    Batch, ChunkText, Collection, CollectionChange, CollectionDetails, Counts, Failure,
-    FileDetails, FileRecord, Imported, Lifetimes, Member, MemberDetails, Page, PageQuery, Rules,
-    Status, StoreError, Thing, Totals, WallClock,
+    Batch, ChunkText, Collection, CollectionChange, CollectionDetails, CollectionError, Counts,
+    Failure, FileDetails, FileRecord, Imported, Lifetimes, Member, MemberDetails, Page, PageQuery,
+    Rules, Status, StoreError, Thing, Totals, WallClock,
 };
 pub use progress::EmbeddingProgress;
 pub use query::{Candidate, Candidates, Coverage, Floor, Found, Query, QueryVectors, Source};

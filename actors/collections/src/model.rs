@@ -4,6 +4,7 @@ pub(crate) mod held;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use kebne_actors::AskError;
 use kebne_retrieval::{Attributes, ChunkRules};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,17 @@ pub enum StoreError {
     /// The store cannot be used now.
     #[error("the store of collections failed: {0}")]
     Failed(String),
+}
+
+/// The reason why a question about collections has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CollectionError {
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The actor did not answer; a retry may succeed.
+    #[error("the store of collections is unavailable: {0}")]
+    NoAnswer(#[from] AskError),
 }
 
 /// A kind of stored thing.

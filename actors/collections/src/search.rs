@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use kebne_file_store::FileStore as _;
+
 use crate::{
     index::CollectionIndex,
     model::StoreError,
@@ -153,9 +155,9 @@ impl Searcher {
         read: impl FnOnce(&mut Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut open = lock(&self.database);
-        if let Err(error) = self.place.check() {
+        if let Err(error) = self.place.file().check() {
             *open = None;
-            return Err(error);
+            return Err(error.into());
         }
         if open.is_none() {
             *open = Some(self.place.open_to_read()?);

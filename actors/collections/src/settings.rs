@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, is_variable_name, join};
+use kebne_settings::{ByteCount, Checks, HumanDuration, SettingsError, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::query::Floor;
@@ -117,40 +117,27 @@ impl CollectionsSettings {
 
 impl Validate for CollectionsSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
-        let mut errors = Vec::new();
-        let mut require = |fine: bool, key: &str, message: &str| {
-            if !fine {
-                errors.push(SettingsError::new(join(path, key), message));
-            }
-        };
-        require(self.path.file_name().is_some(), "path", "must name a file");
-        for (key, name) in [
-            ("key_env", &self.key_env),
-            ("old_keys_env", &self.old_keys_env),
-        ] {
-            // The value is not quoted, because it may be the key.
-            let message = "must be the name of an environment variable such as `KEBNE_CONTEXT_KEY`, not a key";
-            require(is_variable_name(name), key, message);
-        }
+        let mut checks = Checks::new(path);
+        checks.store_file(&self.path, &self.key_env, &self.old_keys_env);
         let sizes = ByteCount::from_kib(1)..=ByteCount::from_mib(64);
         let fits = sizes.contains(&self.file_size_max);
-        require(fits, "file_size_max", "must be 1KiB to 64MiB");
+        checks.require(fits, "file_size_max", "must be 1KiB to 64MiB");
         for (key, size) in [
             ("owner_bytes_max", self.owner_bytes_max),
             ("index_size_max", self.index_size_max),
         ] {
-            require(size >= ByteCount::from_mib(1), key, "must be at least 1MiB");
+            checks.require(size >= ByteCount::from_mib(1), key, "must be at least 1MiB");
         }
         let is_long = |age: HumanDuration| age.0 >= Duration::from_hours(1);
         for (key, age) in [
             ("document_age_max", self.document_age_max),
             ("member_age_max", self.member_age_max),
         ] {
-            require(age.is_none_or(is_long), key, "must be at least 1h");
+            checks.require(age.is_none_or(is_long), key, "must be at least 1h");
         }
         let share = self.search_words_share;
         let fits = share.is_none_or(|share| (0.0..=1.0).contains(&share));
-        require(fits, "search_words_share", "must be 0 to 1");
+        checks.require(fits, "search_words_share", "must be 0 to 1");
         let counts = [
             ("collections_max", self.collections_max, 1, 100_000),
             ("files_max", self.files_max, 1, 1_000_000),
@@ -160,14 +147,13 @@ impl Validate for CollectionsSettings {
             ("prompt_sources_max", self.prompt_sources_max as u64, 1, 50),
         ];
         for (key, count, least, most) in counts {
-            let message = format!("must be {least} to {most}");
-            require((least..=most).contains(&count), key, &message);
+            checks.within(key, count, least..=most);
         }
         let fits = (0.0..=1.0).contains(&self.prompt_words_min);
-        require(fits, "prompt_words_min", "must be 0 to 1");
+        checks.require(fits, "prompt_words_min", "must be 0 to 1");
         let fits = (-1.0..=1.0).contains(&self.prompt_cosine_min);
-        require(fits, "prompt_cosine_min", "must be -1 to 1");
-        errors
+        checks.require(fits, "prompt_cosine_min", "must be -1 to 1");
+        checks.into_errors()
     }
 }
 

@@ -19,9 +19,8 @@ mod totals;
 
 use std::{cell::Cell, sync::Arc};
 
-use kebne_file::{FileError, Owners};
-use rusqlite::{Connection, Row};
-use serde::{Serialize, de::DeserializeOwned};
+use kebne_file::OpenFile;
+use rusqlite::Row;
 
 use crate::model::{StoreError, Thing};
 
@@ -36,8 +35,7 @@ pub(crate) const DAY_MS: u64 = 86_400_000;
 /// An open store.
 #[derive(Debug)]
 pub(crate) struct Database {
-    connection: Connection,
-    owners: Owners,
+    file: OpenFile,
     /// The name of the space of the embedder's vectors.
     space_name: Arc<str>,
     /// Its number, once it is known.
@@ -48,100 +46,7 @@ pub(crate) struct Database {
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-impl From<FileError> for StoreError {
-    fn from(error: FileError) -> Self {
-        match error {
-            FileError::Failed(message) => Self::Failed(message),
-            FileError::Damaged(message) => Self::Damaged(message),
-        }
-    }
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        FileError::from(error).into()
-    }
-}
-
-impl From<kebne_seal::SealError> for StoreError {
-    fn from(error: kebne_seal::SealError) -> Self {
-        FileError::from(error).into()
-    }
-}
-
-impl Database {
-    /// Runs a step as one transaction. It is committed only if `commits` returns `true` behind it.
-    pub(crate) fn step<T>(
-        &mut self,
-        commits: impl FnOnce() -> bool,
-        step: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let done = step(self).and_then(|value| {
-            if !commits() {
-                let why = "the step took longer than its caller waited";
-                return Err(StoreError::Failed(why.to_owned()));
-            }
-            self.connection.execute_batch("COMMIT")?;
-            Ok(value)
-        });
-        if done.is_err() {
-            // A failed commit may have closed the transaction already.
-            self.connection.execute_batch("ROLLBACK").ok();
-            // Keys of owners that were created in it do not exist.
-            self.owners.clear();
-        }
-        done
-    }
-
-    /// Returns `true` if data was removed that may be in the log of the file.
-    pub(crate) fn has_removed(&self) -> bool {
-        self.has_removed
-    }
-
-    /// Takes removed data out of the log of the file too, as far as no reader needs it.
-    pub(crate) fn forget_log(&mut self) -> Result<()> {
-        self.has_removed = false;
-        let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
-        Ok(self.connection.query_row(pragma, [], |_| Ok(()))?)
-    }
-
-    fn seal<T: Serialize>(&mut self, owner: i64, value: &T, about: &str) -> Result<Vec<u8>> {
-        let plain = serde_json::to_vec(value);
-        let plain = plain.map_err(|error| StoreError::Failed(error.to_string()))?;
-        self.seal_bytes(owner, plain, about)
-    }
-
-    fn seal_bytes(&mut self, owner: i64, plain: Vec<u8>, about: &str) -> Result<Vec<u8>> {
-        match self.key_of(owner)? {
-            Some(key) => Ok(key.seal(&plain, about)?),
-            None => Ok(plain),
-        }
-    }
-
-    fn open_piece<T: DeserializeOwned>(
-        &mut self,
-        owner: i64,
-        sealed: &[u8],
-        about: &str,
-    ) -> Result<T> {
-        let plain = self.open_bytes(owner, sealed, about)?;
-        let value = serde_json::from_slice(&plain);
-        value.map_err(|error| StoreError::Damaged(format!("`{about}`: {error}")))
-    }
-
-    fn open_bytes(&mut self, owner: i64, sealed: &[u8], about: &str) -> Result<Vec<u8>> {
-        match self.key_of(owner)? {
-            None => Ok(sealed.to_vec()),
-            Some(key) => match key.open(sealed, about) {
-                Some((plain, _)) => Ok(plain),
-                None => Err(StoreError::Damaged(format!(
-                    "`{about}` cannot be decrypted"
-                ))),
-            },
-        }
-    }
-}
+kebne_file::store_errors_from_file!(StoreError);
 
 /// Returns a number of a row; the store has no negative ones.
 fn number(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {

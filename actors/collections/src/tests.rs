@@ -13,6 +13,7 @@ use std::{
 
 use actix::{Actor, Handler};
 use kebne_actors::{ActorRef, ActorSystem, Context, Props, Spawn};
+use kebne_file_store::{Claim, FileStore as _};
 use kebne_retrieval::{Attribute, BuiltIn, Embedded, Embedder, HashedNgrams, Role};
 use tempfile::TempDir;
 
@@ -198,6 +199,14 @@ fn embedded(query: &Query) -> QueryVectors {
         vectors: vectors.collect(),
         missing: None,
     }
+}
+
+/// Does a step as the actor of the store does.
+fn step<T>(
+    database: &mut Database,
+    act: impl FnOnce(&mut Database) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    Place::transaction(database, &Claim::default(), act)
 }
 
 fn database(path: &Path, key: &str) -> Result<Database, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kebne_settings::{ByteCount, SettingsError, Validate, join};
+use kebne_settings::{ByteCount, Checks, SettingsError, Validate};
 use serde::{Deserialize, Serialize};
 
 /// Which events are lost when the outbox is full.
@@ -57,33 +57,15 @@ impl Default for OutboxSettings {
     }
 }
 
-/// The number of hexadecimal digits from which a text is taken for a key and not for a name.
-const KEY_DIGITS: usize = 32;
-
 impl Validate for OutboxSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
-        let mut errors = Vec::new();
-        let mut require = |fine: bool, key: &str, message: &str| {
-            if !fine {
-                errors.push(SettingsError::new(join(path, key), message));
-            }
-        };
-        require(self.path.file_name().is_some(), "path", "must name a file");
-        for (key, name) in [
-            ("key_env", &self.key_env),
-            ("old_keys_env", &self.old_keys_env),
-        ] {
-            let looks_like_key =
-                name.len() >= KEY_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            // The value is not quoted, because it may be the key.
-            let message = "must be the name of an environment variable such as `KEBNE_CONTEXT_KEY`, not a key";
-            require(!name.is_empty() && !looks_like_key, key, message);
-        }
+        let mut checks = Checks::new(path);
+        checks.store_file(&self.path, &self.key_env, &self.old_keys_env);
         let fits = (1..=100_000_000).contains(&self.events_max);
-        require(fits, "events_max", "must be 1 to 100000000");
+        checks.require(fits, "events_max", "must be 1 to 100000000");
         let fits = self.bytes_max >= ByteCount::from_mib(1);
-        require(fits, "bytes_max", "must be at least 1MiB");
-        errors
+        checks.require(fits, "bytes_max", "must be at least 1MiB");
+        checks.into_errors()
     }
 }
 

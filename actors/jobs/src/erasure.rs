@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    handle::{Jobs, Kind},
-    model::JobError,
-    sqlite::Database,
-};
+use kebne_file_store::StepKind;
+
+use crate::{handle::Jobs, model::JobError, sqlite::Database};
 
 pub use crate::model::held::{Erased, Holdings};
 
@@ -21,7 +19,8 @@ impl Jobs {
     pub async fn held(&self, owner: &str) -> Result<Holdings, JobError> {
         let owner = owner.to_owned();
         let act = move |database: &mut Database| database.held(&owner);
-        self.step(Kind::Reads, Ok(Holdings::default()), act).await
+        self.step(StepKind::Reads, Ok(Holdings::default()), act)
+            .await
     }
 
     /// Erases all jobs, batches and notices of an owner, and its key. Jobs that run are ended, and their results are not kept.
@@ -39,7 +38,7 @@ impl Jobs {
             let of = owner.to_owned();
             let act = move |database: &mut Database| database.erase_part(&of, bytes_max);
             let left = self
-                .step(Kind::Removes, Ok(Holdings::default()), act)
+                .step(StepKind::Removes, Ok(Holdings::default()), act)
                 .await?;
             if left.is_empty() {
                 erased.key_erased = held.has_key && !left.has_key;

@@ -12,6 +12,7 @@ use std::{
 
 use actix::{Actor, ArbiterHandle, Handler};
 use kebne_actors::{ActorRef, AskError, Context, Spawn};
+use kebne_file_store::{FileKeeper, FileStore as _, StepKind, Sweep, do_step, time_for};
 use kebne_seal::Keyring;
 use tokio::sync::{OnceCell, broadcast};
 
@@ -22,7 +23,6 @@ pub use dispatcher::{Delivered, Work, Worker};
 use crate::{
     counts::{Count, Counts},
     id::new_id,
-    manager::{Claim, JobManager, Step},
     model::{
         Job, JobError, Lease, Leased, Needs, NewJob, Outcome, Page, PageQuery, Renewed, State,
         StoreError, Taken, Totals, WallClock,
@@ -32,10 +32,6 @@ use crate::{
     sqlite::{Database, Place},
 };
 
-/// The time within which the store must answer, and how much longer it is for each MiB that is stored.
-const ANSWER_TIMEOUT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(2));
-/// The time for a commit that has begun.
-const COMMIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// Changes that a reader may be behind; one that is further behind reads the store.
 const CHANGES: usize = 256;
 /// The time within which the dispatcher must answer, and the time between two questions whether it is busy.
@@ -75,7 +71,7 @@ type Starting = Pin<Box<dyn Future<Output = Result<Running, AskError>> + Send>>;
 
 /// The actors, once there is a job.
 struct Running {
-    manager: ActorRef<JobManager>,
+    manager: ActorRef<FileKeeper<Place>>,
     /// `None` without a worker.
     dispatcher: Option<ActorRef<Dispatcher>>,
     threads: Vec<ArbiterHandle>,
@@ -93,12 +89,7 @@ impl Jobs {
             Box::pin(async move {
                 let thread = actix_rt::Arbiter::new().handle();
                 let mut threads = vec![thread.clone()];
-                let kept = (
-                    jobs.settings().retention.0,
-                    jobs.settings().result_size_max.0,
-                );
-                let clock = jobs.0.parts.clock.clone();
-                let props = JobManager::props(jobs.0.place.clone(), (clock, kept), thread);
+                let props = FileKeeper::props(jobs.0.place.clone(), sweep(&jobs.0.parts), thread);
                 let manager = Spawn::ask(&parent, props, MANAGER).await?;
                 let dispatcher = match jobs.0.worker.get() {
                     None => None,
@@ -137,7 +128,7 @@ impl Jobs {
     /// Returns [`StoreError::Damaged`] if it is not a store of jobs or has another key, and [`StoreError::Failed`] if it cannot be
     /// opened now.
     pub fn check(&self) -> Result<(), StoreError> {
-        if self.0.place.exists() {
+        if self.0.place.file().exists() {
             self.0.place.open()?;
         }
         Ok(())
@@ -150,7 +141,7 @@ impl Jobs {
     /// Returns an error if the parent has stopped or does not answer.
     pub async fn connect(&self, worker: Arc<dyn Worker>) -> Result<(), AskError> {
         self.0.worker.get_or_init(|| worker);
-        if self.0.place.exists() {
+        if self.0.place.file().exists() {
             self.running().await?;
         }
         Ok(())
@@ -195,7 +186,7 @@ impl Jobs {
 
     /// Returns `true` once there is a file.
     pub fn exist(&self) -> bool {
-        self.0.place.exists()
+        self.0.place.file().exists()
     }
 
     /// Returns the ids of jobs and batches that change from now on. An empty id stands for changes of any of them.
@@ -209,7 +200,7 @@ impl Jobs {
     /// Returns an error if the store fails.
     pub async fn totals(&self) -> Result<Totals, JobError> {
         let act = |database: &mut Database| database.totals();
-        self.step(Kind::Reads, Ok(Totals::default()), act).await
+        self.step(StepKind::Reads, Ok(Totals::default()), act).await
     }
 
     /// Reports a change to those who wait for it, and counts it.
@@ -251,7 +242,7 @@ impl Jobs {
     /// Does a step; returns `unmade` while there is no file and the step does not create it.
     pub(crate) async fn step<T: Send + 'static>(
         &self,
-        kind: Kind,
+        kind: StepKind,
         unmade: Result<T, StoreError>,
         act: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, JobError> {
@@ -262,32 +253,15 @@ impl Jobs {
     pub(crate) async fn large_step<T: Send + 'static>(
         &self,
         bytes: usize,
-        kind: Kind,
+        kind: StepKind,
         unmade: Result<T, StoreError>,
         act: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, JobError> {
-        if kind != Kind::Makes && !self.0.place.exists() {
+        if kind != StepKind::Makes && !self.0.place.file().exists() {
             return Ok(unmade?);
         }
-        let claim = Claim::default();
-        let step = Step {
-            act: Box::new(act),
-            removes: kind == Kind::Removes,
-            claim: claim.clone(),
-        };
-        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-        let time = ANSWER_TIMEOUT.1.saturating_mul(mib);
-        let time = time.saturating_add(ANSWER_TIMEOUT.0);
         let running = self.running().await?;
-        let mut asked = Box::pin(running.manager.ask(step, COMMIT_TIMEOUT));
-        if let Ok(answer) = tokio::time::timeout(time, &mut asked).await {
-            return Ok(answer??);
-        }
-        if claim.abandon() {
-            return Err(AskError::TimedOut.into());
-        }
-        // It is being committed: its answer comes at once.
-        Ok(asked.await??)
+        do_step(&running.manager, kind, time_for(bytes), act).await
     }
 }
 
@@ -301,7 +275,7 @@ impl JobQueue for Jobs {
                 database.enqueue(&owner, (&id, &job), (now, &settings))
             };
             let queued = self
-                .large_step(bytes, Kind::Makes, Err(NO_JOB), act)
+                .large_step(bytes, StepKind::Makes, Err(NO_JOB), act)
                 .await?;
             if queued.1 {
                 self.0.counts.add(Count::Queued, 1);
@@ -314,13 +288,13 @@ impl JobQueue for Jobs {
     fn job<'a>(&'a self, owner: &'a str, id: &'a str) -> Answer<'a, Job> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         let act = move |database: &mut Database| database.job(&owner, &id);
-        Box::pin(self.step(Kind::Reads, Err(NO_JOB), act))
+        Box::pin(self.step(StepKind::Reads, Err(NO_JOB), act))
     }
 
     fn content<'a>(&'a self, owner: &'a str, id: &'a str) -> Answer<'a, (Vec<u8>, Vec<u8>)> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         let act = move |database: &mut Database| database.content(&owner, &id);
-        Box::pin(self.step(Kind::Reads, Err(NO_JOB), act))
+        Box::pin(self.step(StepKind::Reads, Err(NO_JOB), act))
     }
 
     fn jobs<'a>(
@@ -332,7 +306,7 @@ impl JobQueue for Jobs {
         let owner = owner.to_owned();
         let unmade = page.of_nothing();
         let act = move |database: &mut Database| database.jobs(&owner, &page, state);
-        Box::pin(self.step(Kind::Reads, unmade, act))
+        Box::pin(self.step(StepKind::Reads, unmade, act))
     }
 
     fn cancel<'a>(&'a self, owner: &'a str, id: &'a str) -> Answer<'a, Job> {
@@ -342,7 +316,7 @@ impl JobQueue for Jobs {
                 let before = database.job(&of, &job)?.state;
                 Ok((before, database.cancel(&of, &job, now)?))
             };
-            let (before, job) = self.step(Kind::Writes, Err(NO_JOB), act).await?;
+            let (before, job) = self.step(StepKind::Writes, Err(NO_JOB), act).await?;
             if before != job.state {
                 self.changed(id, Some(job.state));
             }
@@ -356,7 +330,9 @@ impl JobQueue for Jobs {
         Box::pin(async move {
             let now = self.now();
             let act = move |database: &mut Database| database.take(&needs, now);
-            let taken = self.step(Kind::Writes, Ok(Taken::default()), act).await?;
+            let taken = self
+                .step(StepKind::Writes, Ok(Taken::default()), act)
+                .await?;
             self.0.counts.add(Count::Lost, taken.lost);
             for ended in &taken.ended {
                 self.changed(&ended.id, Some(ended.state));
@@ -372,7 +348,7 @@ impl JobQueue for Jobs {
         let now = self.now();
         let lost = vec![Renewed::Lost; leases.len()];
         let act = move |database: &mut Database| database.renew(&leases, (now, lease));
-        Box::pin(self.step(Kind::Writes, Ok(lost), act))
+        Box::pin(self.step(StepKind::Writes, Ok(lost), act))
     }
 
     fn confirm<'a>(
@@ -387,7 +363,9 @@ impl JobQueue for Jobs {
             let act = move |database: &mut Database| {
                 database.confirm((lease, &id), outcome, (now, attempts_max))
             };
-            let state = self.large_step(bytes, Kind::Writes, Ok(None), act).await?;
+            let state = self
+                .large_step(bytes, StepKind::Writes, Ok(None), act)
+                .await?;
             match state {
                 None => self.0.counts.add(Count::Stale, 1),
                 Some(State::Queued) => self.0.counts.add(Count::Again, 1),
@@ -424,15 +402,12 @@ impl PageQuery {
     }
 }
 
-/// What a step does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Reads,
-    Writes,
-    /// It creates the file if there is none.
-    Makes,
-    /// It erases data.
-    Removes,
+/// Removes jobs and batches that are kept no longer.
+fn sweep(parts: &JobsParts) -> Sweep<Place> {
+    let (clock, retention) = (parts.clock.clone(), parts.settings.retention.0);
+    let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+    let bytes_max = parts.settings.result_size_max.0;
+    Arc::new(move |database| database.sweep(clock().saturating_sub(retention), bytes_max))
 }
 
 impl std::fmt::Debug for JobsParts {

@@ -6,7 +6,6 @@ mod counts;
 pub mod erasure;
 mod handle;
 mod id;
-mod manager;
 mod model;
 mod queue;
 mod settings;

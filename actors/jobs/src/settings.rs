@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kebne_settings::{ByteCount, HumanDuration, SettingsError, Validate, join};
+use kebne_settings::{ByteCount, Checks, HumanDuration, SettingsError, Validate};
 use serde::{Deserialize, Serialize};
 
 /// The longest time for which a job may wait, and for which results are kept: as long as `OpenAI` keeps the files of batches.
@@ -88,28 +88,10 @@ impl Default for JobsSettings {
     }
 }
 
-/// The number of hexadecimal digits from which a text is taken for a key and not for a name.
-const KEY_DIGITS: usize = 32;
-
 impl Validate for JobsSettings {
     fn validate(&self, path: &str) -> Vec<SettingsError> {
-        let mut errors = Vec::new();
-        let mut require = |fine: bool, key: &str, message: &str| {
-            if !fine {
-                errors.push(SettingsError::new(join(path, key), message));
-            }
-        };
-        require(self.path.file_name().is_some(), "path", "must name a file");
-        for (key, name) in [
-            ("key_env", &self.key_env),
-            ("old_keys_env", &self.old_keys_env),
-        ] {
-            let looks_like_key =
-                name.len() >= KEY_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            // The value is not quoted, because it may be the key.
-            let message = "must be the name of an environment variable such as `KEBNE_CONTEXT_KEY`, not a key";
-            require(!name.is_empty() && !looks_like_key, key, message);
-        }
+        let mut checks = Checks::new(path);
+        checks.store_file(&self.path, &self.key_env, &self.old_keys_env);
         let counts = [
             ("at_once", self.at_once as u64, 1, 1024),
             ("at_once_per_tenant", self.at_once_per_tenant, 1, 1024),
@@ -124,22 +106,21 @@ impl Validate for JobsSettings {
             ),
         ];
         for (key, count, least, most) in counts {
-            let message = format!("must be {least} to {most}");
-            require((least..=most).contains(&count), key, &message);
+            checks.within(key, count, least..=most);
         }
-        self.validate_sizes_and_times(&mut require);
-        errors
+        self.validate_sizes_and_times(&mut checks);
+        checks.into_errors()
     }
 }
 
 impl JobsSettings {
     /// Calls `require` with whether each of the sizes and times is within its range, its key, and the range.
-    fn validate_sizes_and_times(&self, require: &mut impl FnMut(bool, &str, &str)) {
+    fn validate_sizes_and_times(&self, checks: &mut Checks<'_>) {
         let is_large = self.tenant_bytes_max >= ByteCount::from_mib(1);
-        require(is_large, "tenant_bytes_max", "must be at least 1MiB");
+        checks.require(is_large, "tenant_bytes_max", "must be at least 1MiB");
         let sizes = ByteCount::from_kib(1)..=ByteCount::from_mib(64);
         let fits = sizes.contains(&self.result_size_max);
-        require(fits, "result_size_max", "must be 1KiB to 64MiB");
+        checks.require(fits, "result_size_max", "must be 1KiB to 64MiB");
         let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
         let times = [
             (
@@ -174,11 +155,11 @@ impl JobsSettings {
         ];
         for (key, time, least, most, range) in times {
             let fits = (least..=most).contains(&time.0);
-            require(fits, key, &format!("must be {range}"));
+            checks.require(fits, key, &format!("must be {range}"));
         }
         let is_host = |host: &String| !host.is_empty() && !host.contains(['/', '@', ' ']);
         let fits = self.webhook_hosts.iter().all(is_host);
-        require(
+        checks.require(
             fits,
             "webhook_hosts",
             "must be hosts such as `hooks.internal:8080`",

@@ -16,6 +16,8 @@ use kebne_actors::{ActorRef, ActorSystem, Context, Props, Spawn};
 use kebne_settings::{ByteCount, HumanDuration};
 use tempfile::TempDir;
 
+use kebne_file_store::StepKind;
+
 use super::*;
 
 struct Parent;
@@ -364,7 +366,7 @@ async fn what_has_ended_is_removed_after_its_time_and_with_it_the_owners_key() {
     let sweep = async || {
         let before = world.now.load(SeqCst);
         let act = move |database: &mut sqlite::Database| database.sweep(before, 3);
-        jobs.step(handle::Kind::Removes, Ok(0), act).await.unwrap()
+        jobs.step(StepKind::Removes, Ok(0), act).await.unwrap()
     };
     let ended = add(&jobs, "ann", "one").await;
     let waits = add(&jobs, "bob", "two").await;

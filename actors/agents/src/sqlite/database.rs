@@ -1,8 +1,7 @@
 //! The steps on runs and agents. The owner is a condition of each query of a caller. Removed data is overwritten (`secure_delete`).
 
-use kebne_file::Owners;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde::{Serialize, de::DeserializeOwned};
+use kebne_file::OpenFile;
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use crate::{
     run::{Event, RunEvent, RunState},
@@ -15,8 +14,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// An open store.
 #[derive(Debug)]
 pub(crate) struct Database {
-    pub(super) connection: Connection,
-    pub(super) owners: Owners,
+    pub(super) file: OpenFile,
 }
 
 /// A row of a run.
@@ -30,63 +28,40 @@ struct Found {
 const RUN: &str = "SELECT number, owner, id, agent, state, created, ended, seq, fence FROM runs";
 
 impl Database {
-    pub(super) fn new(connection: Connection, owners: Owners) -> Self {
-        Self { connection, owners }
-    }
-
-    pub(super) fn begin(&self) -> Result<()> {
-        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+    pub(super) fn new(file: OpenFile) -> Self {
+        Self { file }
     }
 
     /// Begins a step of the transaction.
     pub(super) fn save(&self) -> Result<()> {
-        Ok(self.connection.execute_batch("SAVEPOINT step")?)
+        Ok(self.file.connection.execute_batch("SAVEPOINT step")?)
     }
 
     /// Ends a step of the transaction; takes it back unless it `stays`.
     pub(super) fn keep(&mut self, stays: bool) -> Result<()> {
         if !stays {
-            self.connection.execute_batch("ROLLBACK TO step")?;
+            self.file.connection.execute_batch("ROLLBACK TO step")?;
             // Keys of owners that were created in it do not exist.
-            self.owners.clear();
+            self.file.forget_keys();
         }
-        Ok(self.connection.execute_batch("RELEASE step")?)
-    }
-
-    pub(super) fn commit(&self) -> Result<()> {
-        Ok(self.connection.execute_batch("COMMIT")?)
-    }
-
-    pub(super) fn roll_back(&mut self) {
-        // A failed commit may have closed the transaction already.
-        self.connection.execute_batch("ROLLBACK").ok();
-        self.owners.clear();
-    }
-
-    /// Takes removed data out of the log of the file too.
-    pub(super) fn forget_log(&mut self) -> Result<()> {
-        let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
-        Ok(self.connection.query_row(pragma, [], |_| Ok(()))?)
-    }
-
-    pub(super) fn owner(&self, name: &str) -> Result<Option<i64>> {
-        Ok(Owners::find(&self.connection, name)?)
+        Ok(self.file.connection.execute_batch("RELEASE step")?)
     }
 
     pub(super) fn create(&mut self, run: &NewRun) -> Result<bool> {
         let find = "SELECT 1 FROM runs WHERE id = ?1";
         let known: Option<i64> = self
+            .file
             .connection
             .query_row(find, [&run.id], |row| row.get(0))
             .optional()?;
         if known.is_some() {
             return Ok(false);
         }
-        let owner = self.owners.find_or_create(&self.connection, &run.owner)?;
+        let owner = self.file.owner_or_new(&run.owner)?;
         if let Some(most) = run.open_max {
             let count =
                 "SELECT count(*) FROM runs WHERE owner = ?1 AND state != 'ended' AND counts = 1";
-            let mut count = self.connection.prepare_cached(count)?;
+            let mut count = self.file.connection.prepare_cached(count)?;
             let open: i64 = count.query_row([owner], |row| row.get(0))?;
             if open.unsigned_abs() >= most {
                 return Err(StoreError::Full(most, "runs"));
@@ -95,8 +70,8 @@ impl Database {
         let insert = "INSERT INTO runs (id, owner, agent, state, created, seq, counts) VALUES (?1, ?2, ?3, 'running', ?4, 0, ?5)";
         let counts = i64::from(run.open_max.is_some());
         let row = params![run.id, owner, run.agent, stored(run.now), counts];
-        self.connection.prepare_cached(insert)?.execute(row)?;
-        let number = self.connection.last_insert_rowid();
+        self.file.connection.prepare_cached(insert)?.execute(row)?;
+        let number = self.file.connection.last_insert_rowid();
         self.write((number, owner, &run.id), 0, &[(run.now, run.began.clone())])?;
         Ok(true)
     }
@@ -111,9 +86,11 @@ impl Database {
         let mut written = Vec::with_capacity(events.len());
         let mut ended = None;
         for ((at, what), seq) in events.iter().zip(seq + 1..) {
-            let data = self.seal(owner, what, &format!("event/{id}/{seq}"))?;
+            let data = self
+                .file
+                .seal_value(owner, what, &format!("event/{id}/{seq}"))?;
             let insert = "INSERT INTO events (run, seq, at, data) VALUES (?1, ?2, ?3, ?4)";
-            let mut insert = self.connection.prepare_cached(insert)?;
+            let mut insert = self.file.connection.prepare_cached(insert)?;
             insert.execute(params![number, stored(seq), stored(*at), data])?;
             if matches!(what, RunEvent::Ended { .. }) {
                 ended = Some(stored(*at));
@@ -127,16 +104,16 @@ impl Database {
         let last = written.last().map_or(seq, |event| event.seq);
         let update = "UPDATE runs SET seq = ?2, ended = coalesce(ended, ?3),
             state = CASE WHEN ?3 IS NULL THEN state ELSE 'ended' END WHERE number = ?1";
-        let mut update = self.connection.prepare_cached(update)?;
+        let mut update = self.file.connection.prepare_cached(update)?;
         update.execute(params![number, stored(last), ended])?;
         Ok(written)
     }
 
     fn find(&self, owner: &str, id: &str) -> Result<Found> {
         let missing = || StoreError::NotFound("run");
-        let owner = self.owner(owner)?.ok_or_else(missing)?;
+        let owner = self.file.owner(owner)?.ok_or_else(missing)?;
         let find = format!("{RUN} WHERE id = ?1 AND owner = ?2");
-        let mut find = self.connection.prepare_cached(&find)?;
+        let mut find = self.file.connection.prepare_cached(&find)?;
         let found = find.query_row(params![id, owner], found).optional()?;
         found.ok_or_else(missing)
     }
@@ -163,7 +140,7 @@ impl Database {
         let rows = {
             let select =
                 "SELECT seq, at, data FROM events WHERE run = ?1 AND seq > ?2 ORDER BY seq";
-            let mut select = self.connection.prepare_cached(select)?;
+            let mut select = self.file.connection.prepare_cached(select)?;
             let rows = select.query_map(params![run.number, stored(after)], |row| {
                 Ok((number(row, 0)?, number(row, 1)?, row.get(2)?))
             })?;
@@ -171,7 +148,7 @@ impl Database {
         };
         let events = rows.into_iter().map(|(seq, at, data)| {
             let about = format!("event/{}/{seq}", run.head.id);
-            let what = self.open(run.owner, &data, &about)?;
+            let what = self.file.open_value(run.owner, &data, &about)?;
             Ok(Event { seq, at, what })
         });
         events.collect()
@@ -182,7 +159,7 @@ impl Database {
             runs: Vec::new(),
             has_more: false,
         };
-        let Some(number) = self.owner(owner)? else {
+        let Some(number) = self.file.owner(owner)? else {
             return match page.after {
                 Some(_) => Err(StoreError::NotListed),
                 None => Ok(empty),
@@ -199,7 +176,7 @@ impl Database {
         let select = format!(
             "{RUN} WHERE owner = ?1 AND number < ?2 AND (?3 IS NULL OR agent = ?3) ORDER BY number DESC LIMIT ?4"
         );
-        let mut select = self.connection.prepare_cached(&select)?;
+        let mut select = self.file.connection.prepare_cached(&select)?;
         let limit = i64::try_from(page.limit).unwrap_or(i64::MAX - 1);
         let rows = select.query_map(params![number, before, page.agent, limit + 1], found)?;
         let mut runs = Vec::new();
@@ -215,7 +192,7 @@ impl Database {
         let claim = "UPDATE runs SET fence = fence + 1, until = ?3 WHERE number IN (
                 SELECT number FROM runs WHERE state = 'running' AND until <= ?1 ORDER BY until, number LIMIT ?2)
             RETURNING id, (SELECT name FROM owners WHERE number = owner), fence";
-        let mut claim = self.connection.prepare_cached(claim)?;
+        let mut claim = self.file.connection.prepare_cached(claim)?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let rows = claim.query_map(params![stored(now), most, stored(until)], |row| {
             let (id, owner): (String, String) = (row.get(0)?, row.get(1)?);
@@ -261,7 +238,8 @@ impl Database {
         }
         let wake =
             "UPDATE runs SET state = 'running', until = 0 WHERE number = ?1 AND state = 'waiting'";
-        self.connection
+        self.file
+            .connection
             .prepare_cached(wake)?
             .execute([run.number])?;
         let place = (run.number, run.owner, id);
@@ -271,7 +249,7 @@ impl Database {
 
     pub(super) fn renew(&self, leases: &[Lease], until: u64) -> Result<Vec<Renewed>> {
         let update = "UPDATE runs SET until = ?3 WHERE id = ?1 AND fence = ?2 RETURNING seq";
-        let mut update = self.connection.prepare_cached(update)?;
+        let mut update = self.file.connection.prepare_cached(update)?;
         let renewed = leases.iter().map(|lease| {
             let row = params![&*lease.id, stored(lease.fence), stored(until)];
             let seq = update.query_row(row, |row| number(row, 0)).optional()?;
@@ -289,16 +267,17 @@ impl Database {
         }
         let update = "UPDATE runs SET until = 0, fence = fence + 1,
             state = CASE WHEN ?2 AND state = 'running' THEN 'waiting' ELSE state END WHERE number = ?1";
-        let mut update = self.connection.prepare_cached(update)?;
+        let mut update = self.file.connection.prepare_cached(update)?;
         update.execute(params![run.number, waits])?;
         Ok(true)
     }
 
     pub(super) fn put_agent(&mut self, owner: &str, spec: &AgentSpec, most: u64) -> Result<bool> {
-        let owner = self.owners.find_or_create(&self.connection, owner)?;
+        let owner = self.file.owner_or_new(owner)?;
         let is_there = "SELECT
             (SELECT count(*) FROM agents WHERE owner = ?1 AND name = ?2), (SELECT count(*) FROM agents WHERE owner = ?1)";
         let (same, all) = self
+            .file
             .connection
             .prepare_cached(is_there)?
             .query_row(params![owner, spec.name], |row| {
@@ -307,52 +286,56 @@ impl Database {
         if same == 0 && all >= most {
             return Err(StoreError::Full(most, "agents"));
         }
-        let sealed = self.seal(owner, spec, &format!("agent/{}", spec.name))?;
+        let sealed = self
+            .file
+            .seal_value(owner, spec, &format!("agent/{}", spec.name))?;
         let put = "INSERT INTO agents (owner, name, spec) VALUES (?1, ?2, ?3)
             ON CONFLICT (owner, name) DO UPDATE SET spec = excluded.spec";
-        self.connection
+        self.file
+            .connection
             .prepare_cached(put)?
             .execute(params![owner, spec.name, sealed])?;
         Ok(same == 0)
     }
 
     pub(super) fn agents(&mut self, owner: &str) -> Result<Vec<AgentSpec>> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(Vec::new());
         };
         let rows = {
             let select = "SELECT name, spec FROM agents WHERE owner = ?1 ORDER BY name";
-            let mut select = self.connection.prepare_cached(select)?;
+            let mut select = self.file.connection.prepare_cached(select)?;
             let rows = select.query_map([owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<(String, Vec<u8>)>>>()?
         };
         let specs = rows
             .into_iter()
-            .map(|(name, data)| self.open(owner, &data, &format!("agent/{name}")));
-        specs.collect()
+            .map(|(name, data)| self.file.open_value(owner, &data, &format!("agent/{name}")));
+        Ok(specs.collect::<std::result::Result<_, kebne_file::FileError>>()?)
     }
 
     pub(super) fn agent(&mut self, owner: &str, name: &str) -> Result<Option<AgentSpec>> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(None);
         };
         let find = "SELECT spec FROM agents WHERE owner = ?1 AND name = ?2";
         let data: Option<Vec<u8>> = self
+            .file
             .connection
             .prepare_cached(find)?
             .query_row(params![owner, name], |row| row.get(0))
             .optional()?;
         let about = format!("agent/{name}");
-        let spec = data.map(|data| self.open(owner, &data, &about));
-        spec.transpose()
+        let spec = data.map(|data| self.file.open_value(owner, &data, &about));
+        Ok(spec.transpose()?)
     }
 
     pub(super) fn remove_agent(&mut self, owner: &str, name: &str) -> Result<bool> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(false);
         };
         let remove = "DELETE FROM agents WHERE owner = ?1 AND name = ?2";
-        let removed = self.connection.execute(remove, params![owner, name])? > 0;
+        let removed = self.file.connection.execute(remove, params![owner, name])? > 0;
         self.forget_owner(owner)?;
         Ok(removed)
     }
@@ -360,7 +343,7 @@ impl Database {
     pub(super) fn totals(&self) -> Result<Totals> {
         let count = "SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE state = 'waiting'),
             count(*) FILTER (WHERE state = 'ended') FROM runs";
-        let mut count = self.connection.prepare_cached(count)?;
+        let mut count = self.file.connection.prepare_cached(count)?;
         Ok(count.query_row([], |row| {
             Ok(Totals {
                 running: number(row, 0)?,
@@ -368,28 +351,6 @@ impl Database {
                 ended: number(row, 2)?,
             })
         })?)
-    }
-
-    fn seal<T: Serialize>(&mut self, owner: i64, value: &T, about: &str) -> Result<Vec<u8>> {
-        let plain = serde_json::to_vec(value);
-        let plain = plain.map_err(|error| StoreError::Failed(error.to_string()))?;
-        match self.owners.key(&self.connection, owner)? {
-            Some(key) => Ok(key.seal(&plain, about)?),
-            None => Ok(plain),
-        }
-    }
-
-    fn open<T: DeserializeOwned>(&mut self, owner: i64, data: &[u8], about: &str) -> Result<T> {
-        let damaged = || StoreError::Damaged(format!("`{about}` cannot be read"));
-        let opened;
-        let plain = match self.owners.key(&self.connection, owner)? {
-            Some(key) => {
-                opened = key.open(data, about).ok_or_else(damaged)?.0;
-                &opened[..]
-            }
-            None => data,
-        };
-        serde_json::from_slice(plain).map_err(|_| damaged())
     }
 }
 

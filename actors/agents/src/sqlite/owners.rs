@@ -17,14 +17,7 @@ impl Database {
     pub(super) fn sweep(&mut self, before: u64, bytes_max: u64) -> Result<u64> {
         let removed = self.remove_runs("ended < ?1", stored(before), bytes_max)?;
         if removed > 0 {
-            let owners: Vec<i64> = {
-                let mut owners = self
-                    .connection
-                    .prepare_cached("SELECT number FROM owners")?;
-                let owners = owners.query_map([], |row| row.get(0))?;
-                owners.collect::<rusqlite::Result<_>>()?
-            };
-            for owner in owners {
+            for owner in self.file.all_owners()? {
                 self.forget_owner(owner)?;
             }
         }
@@ -38,7 +31,7 @@ impl Database {
              FROM runs WHERE {condition} LIMIT ?2"
         );
         let found: Vec<(i64, u64)> = {
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let rows = select.query_map(params![of, ROWS_AT_ONCE], |row| {
                 Ok((row.get(0)?, number(row, 1)?))
             })?;
@@ -55,7 +48,10 @@ impl Database {
                 "DELETE FROM events WHERE run = ?1",
                 "DELETE FROM runs WHERE number = ?1",
             ] {
-                self.connection.prepare_cached(remove)?.execute([run])?;
+                self.file
+                    .connection
+                    .prepare_cached(remove)?
+                    .execute([run])?;
             }
         }
         Ok(removed)
@@ -63,17 +59,13 @@ impl Database {
 
     /// Removes an owner's key if nothing of it is left.
     pub(super) fn forget_owner(&mut self, owner: i64) -> Result<()> {
-        let remove = "DELETE FROM owners WHERE number = ?1
-            AND NOT EXISTS (SELECT 1 FROM runs WHERE owner = ?1)
-            AND NOT EXISTS (SELECT 1 FROM agents WHERE owner = ?1)";
-        if self.connection.execute(remove, [owner])? > 0 {
-            self.owners.forget(owner);
-        }
+        let tables = ["runs", "agents"];
+        self.file.remove_owner_unless_in(owner, &tables)?;
         Ok(())
     }
 
     pub(super) fn held(&self, owner: &str) -> Result<Holdings> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(Holdings::default());
         };
         let count = "SELECT
@@ -83,7 +75,7 @@ impl Database {
             (SELECT coalesce(sum(length(spec)), 0) FROM agents WHERE owner = ?1),
             (SELECT min(created) FROM runs WHERE owner = ?1), (SELECT max(created) FROM runs WHERE owner = ?1),
             (SELECT key IS NOT NULL FROM owners WHERE number = ?1)";
-        let mut count = self.connection.prepare_cached(count)?;
+        let mut count = self.file.connection.prepare_cached(count)?;
         let optional = |row: &rusqlite::Row<'_>, index: usize| {
             let time = row.get::<_, Option<i64>>(index);
             time.map(|time| time.map(i64::unsigned_abs))
@@ -103,10 +95,10 @@ impl Database {
 
     /// Erases a part of what is held of an owner. Returns what is left; the last step erases the key.
     pub(super) fn erase_part(&mut self, name: &str, bytes_max: u64) -> Result<Holdings> {
-        if let Some(owner) = self.owner(name)? {
+        if let Some(owner) = self.file.owner(name)? {
             self.remove_runs("owner = ?1", owner, bytes_max)?;
             let remove = "DELETE FROM agents WHERE owner = ?1";
-            self.connection.execute(remove, [owner])?;
+            self.file.connection.execute(remove, [owner])?;
             self.forget_owner(owner)?;
         }
         self.held(name)

@@ -11,12 +11,10 @@ use std::{
     },
 };
 
+use kebne_file::OwnedFile;
 use tokio::sync::oneshot;
 
-use crate::{
-    sqlite::{database::Database, open::Place},
-    store::StoreError,
-};
+use crate::{sqlite::database::Database, store::StoreError};
 
 /// The most steps of one transaction.
 const STEPS_MAX: usize = 128;
@@ -35,12 +33,12 @@ struct Step {
 
 /// The thread, which starts with the first step and ends with the last handle.
 pub(super) struct Thread {
-    place: Place,
+    place: OwnedFile,
     steps: Mutex<Option<Sender<Step>>>,
 }
 
 impl Thread {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(place: OwnedFile) -> Self {
         Self {
             place,
             steps: Mutex::new(None),
@@ -113,7 +111,7 @@ impl Thread {
     }
 }
 
-fn serve(place: &Place, receiver: &Receiver<Step>) {
+fn serve(place: &OwnedFile, receiver: &Receiver<Step>) {
     let mut database = None;
     while let Ok(first) = receiver.recv() {
         let mut steps = vec![first];
@@ -137,7 +135,7 @@ fn serve(place: &Place, receiver: &Receiver<Step>) {
                 }
                 if removes
                     && let Some(database) = &mut database
-                    && let Err(error) = database.forget_log()
+                    && let Err(error) = database.file.forget_log()
                 {
                     tracing::debug!(%error, "removed data is still in the log of the agents");
                 }
@@ -155,12 +153,12 @@ fn serve(place: &Place, receiver: &Receiver<Step>) {
 
 /// Does steps in one transaction. Returns what is to be answered; with an error the file is to be opened again.
 fn transaction(
-    place: &Place,
+    place: &OwnedFile,
     database: &mut Option<Database>,
     steps: Vec<Step>,
 ) -> (Result<(), StoreError>, Vec<Reply>) {
     let opened = opened(place, database).and_then(|database| {
-        database.begin()?;
+        database.file.begin()?;
         Ok(database)
     });
     let database = match opened {
@@ -187,22 +185,22 @@ fn transaction(
             done = database.keep(stays);
         }
     }
-    let done = done.and_then(|()| database.commit());
+    let done = done.and_then(|()| Ok(database.file.commit()?));
     if done.is_err() {
-        database.roll_back();
+        database.file.roll_back();
     }
     (done, replies)
 }
 
 fn opened<'d>(
-    place: &Place,
+    place: &OwnedFile,
     database: &'d mut Option<Database>,
 ) -> Result<&'d mut Database, StoreError> {
     // A file that was removed or replaced is not written any more, although it is still open.
     place.check()?;
     let open = match database.take() {
         Some(open) => open,
-        None => place.open()?,
+        None => Database::new(place.open()?),
     };
     Ok(database.insert(open))
 }

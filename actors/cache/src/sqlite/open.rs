@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kebne_file::{Found, Kind, OWNERS, Owners, PrivateFile};
+use kebne_file::{Kind, OwnedFile, Tables};
 use kebne_seal::Keyring;
 use rusqlite::Connection;
 
@@ -36,25 +36,26 @@ CREATE TABLE learned (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const TABLES: Tables = Tables {
+    create: &[SCHEMA],
+    upgrade: Tables::no_upgrade,
+    survives_power_loss: false,
+};
+
 /// The place of the file and its key; clones share its identity.
 #[derive(Clone, Debug)]
-pub struct Place {
-    file: PrivateFile,
-    keyring: Option<Keyring>,
-}
+pub struct Place(OwnedFile);
 
 impl Place {
     /// Creates the place of a file that may not exist yet. An answer in it has at most so many bytes.
     pub fn new(path: PathBuf, keyring: Option<Keyring>, entry_size_max: u64) -> Self {
-        Self {
-            file: PrivateFile::new(path, KIND, PART_MAX + entry_size_max),
-            keyring,
-        }
+        let removed_max = PART_MAX + entry_size_max;
+        Self(OwnedFile::new(path, (KIND, TABLES), keyring, removed_max))
     }
 
     /// Returns `true` if there is a file, or there was one since the start.
     pub fn exists(&self) -> bool {
-        self.file.exists()
+        self.0.exists()
     }
 
     /// Opens the file, or creates it if there was none since the start.
@@ -62,36 +63,14 @@ impl Place {
     /// # Errors
     /// Fails if the file cannot be opened, is not a store of answers, has another key, or has disappeared.
     pub fn open(&self, bounds: Bounds) -> Result<SqliteStore> {
-        let connection = self
-            .file
-            .open(|connection, found| self.prepare(connection, found))?;
-        let totals = read_totals(&connection)?;
+        let file = self.0.open()?;
+        let totals = read_totals(&file.connection)?;
         Ok(SqliteStore {
-            connection,
-            file: self.file.clone(),
-            owners: Owners::new(self.keyring.clone()),
+            file,
+            place: self.0.clone(),
             bounds,
             totals,
         })
-    }
-
-    /// Creates the tables of a new file, and checks what an existing file is and whether the key is its key.
-    fn prepare(&self, connection: &Connection, found: Found) -> Result<()> {
-        let (file, master) = (&self.file, self.keyring.as_ref());
-        match found {
-            Found::Nothing => return Ok(file.create(connection, &[OWNERS, SCHEMA], master)?),
-            Found::Present => {}
-            Found::Other(_) => return Err(file.is_not_ours().into()),
-        }
-        if file.has_old_key(connection, master)?
-            && let Some(master) = master
-        {
-            let owners = Owners::new(Some(master.clone()));
-            file.rotate(connection, master, |connection| {
-                owners.wrap_again(connection)
-            })?;
-        }
-        Ok(())
     }
 }
 

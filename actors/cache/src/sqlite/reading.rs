@@ -4,7 +4,7 @@ use kebne_cache::Key;
 use kebne_retrieval::Vector;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Result, SqliteStore, number, stored};
+use super::{Result, SqliteStore, number, owners::hide, stored};
 use crate::{
     model::{Candidate, Count, Entry, StoreError},
     store::{COMPARED_MAX, nearest},
@@ -33,14 +33,14 @@ pub(super) fn about_learned(owner: i64, family: &[u8; 32]) -> String {
 
 impl SqliteStore {
     pub(super) fn read(&mut self, owner: &str, key: Key, now: u64) -> Result<Option<Entry>> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(None);
         };
-        let hidden = self.key_of(owner)?.hidden(key);
+        let hidden = hide(&self.file.key(owner)?, key);
         let found: Option<AnswerRow> = {
             let find = "SELECT number, created, expires, used, model, body FROM entries
                 WHERE owner = ?1 AND key = ?2 AND expires > ?3";
-            let mut find = self.connection.prepare_cached(find)?;
+            let mut find = self.file.connection.prepare_cached(find)?;
             let of_row = |row: &rusqlite::Row<'_>| {
                 let times = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
                 Ok((
@@ -59,11 +59,11 @@ impl SqliteStore {
             return Ok(None);
         };
         let body = self
-            .key_of(owner)?
-            .open(sealed, &about_body(owner, &hidden))?;
+            .file
+            .open(owner, &sealed, &about_body(owner, &hidden))?;
         if now.saturating_sub(used) >= NOTED_EVERY {
             let update = "UPDATE entries SET used = ?2 WHERE number = ?1";
-            let mut update = self.connection.prepare_cached(update)?;
+            let mut update = self.file.connection.prepare_cached(update)?;
             update.execute(params![place, stored(now)])?;
         }
         Ok(Some(Entry {
@@ -84,15 +84,15 @@ impl SqliteStore {
         bounds: (f32, usize),
         now: u64,
     ) -> Result<Vec<Candidate>> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(Vec::new());
         };
-        let family = self.key_of(owner)?.hidden(group);
+        let family = hide(&self.file.key(owner)?, group);
         let rows: Vec<([u8; 32], Vec<u8>)> = {
             let find =
                 "SELECT key, meaning FROM entries WHERE owner = ?1 AND family = ?2 AND expires > ?3
                 ORDER BY number DESC LIMIT ?4";
-            let mut find = self.connection.prepare_cached(find)?;
+            let mut find = self.file.connection.prepare_cached(find)?;
             let compared = stored(u64::try_from(COMPARED_MAX).unwrap_or(u64::MAX));
             let values = params![owner, family, stored(now), compared];
             let rows = find.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -101,7 +101,7 @@ impl SqliteStore {
         let mut candidates = Vec::new();
         for (hidden, sealed) in rows {
             let about = about_meaning(owner, &hidden);
-            let plain = self.key_of(owner)?.open(sealed, &about)?;
+            let plain = self.file.open(owner, &sealed, &about)?;
             let broken = || StoreError::Damaged(format!("`{about}` cannot be read"));
             let (key, found_space, question, found) = read_meaning(&plain).ok_or_else(broken)?;
             if found_space == space {
@@ -116,19 +116,19 @@ impl SqliteStore {
     }
 
     pub(super) fn read_learned(&mut self, owner: &str, group: Key) -> Result<Option<Vec<u8>>> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(None);
         };
-        let family = self.key_of(owner)?.hidden(group);
+        let family = hide(&self.file.key(owner)?, group);
         let sealed: Option<Vec<u8>> = {
             let find = "SELECT body FROM learned WHERE owner = ?1 AND family = ?2";
-            let mut find = self.connection.prepare_cached(find)?;
+            let mut find = self.file.connection.prepare_cached(find)?;
             find.query_row(params![owner, family], |row| row.get(0))
                 .optional()?
         };
         let about = about_learned(owner, &family);
         match sealed {
-            Some(sealed) => Ok(Some(self.key_of(owner)?.open(sealed, &about)?)),
+            Some(sealed) => Ok(Some(self.file.open(owner, &sealed, &about)?)),
             None => Ok(None),
         }
     }
@@ -137,7 +137,7 @@ impl SqliteStore {
         let count = "SELECT owners.name, entries.model, count(*), sum(entries.bytes) FROM entries
             JOIN owners ON owners.number = entries.owner WHERE ?1 IS NULL OR owners.name = ?1
             GROUP BY owners.name, entries.model ORDER BY owners.name, entries.model";
-        let mut count = self.connection.prepare_cached(count)?;
+        let mut count = self.file.connection.prepare_cached(count)?;
         let counts = count.query_map([owner], |row| {
             Ok(Count {
                 owner: row.get(0)?,

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{
     Result, SqliteStore, number,
+    owners::hide,
     reading::{about_body, about_learned, about_meaning},
     stored,
 };
@@ -22,14 +23,14 @@ impl SqliteStore {
         if size > self.bounds.owner_bytes.min(self.bounds.bytes) {
             return Ok(());
         }
-        let owner = self.owner_or_new(owner)?;
-        let key = self.key_of(owner)?;
-        let hidden = key.hidden(entry.key);
+        let owner = self.file.owner_or_new(owner)?;
+        let key = self.file.key(owner)?;
+        let hidden = hide(&key, entry.key);
         let body = key.seal(&entry.body, &about_body(owner, &hidden))?;
         let family = entry
             .meaning
             .as_ref()
-            .map(|meaning| key.hidden(meaning.group));
+            .map(|meaning| hide(&key, meaning.group));
         let meaning = match &entry.meaning {
             Some(meaning) => {
                 let plain = plain_meaning(entry.key, meaning);
@@ -41,7 +42,7 @@ impl SqliteStore {
         self.make_room(owner, size)?;
         let insert = "INSERT INTO entries (owner, key, model, created, expires, used, bytes, body, family, meaning)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        let mut insert = self.connection.prepare_cached(insert)?;
+        let mut insert = self.file.connection.prepare_cached(insert)?;
         insert.execute(params![
             owner,
             hidden,
@@ -63,7 +64,7 @@ impl SqliteStore {
     /// Removes what was used least recently until an answer of this size has room.
     fn make_room(&mut self, owner: i64, size: u64) -> Result<()> {
         let sum = "SELECT count(*), coalesce(sum(bytes), 0) FROM entries WHERE owner = ?1";
-        let mut sum = self.connection.prepare_cached(sum)?;
+        let mut sum = self.file.connection.prepare_cached(sum)?;
         let read = |row: &rusqlite::Row<'_>| Ok((number(row, 0)?, number(row, 1)?));
         let (mut entries, mut bytes) = sum.query_row([owner], read)?;
         drop(sum);
@@ -91,7 +92,7 @@ impl SqliteStore {
             Some(_) => "SELECT number FROM entries WHERE owner = ?1 ORDER BY used, number LIMIT 1",
             None => "SELECT number FROM entries WHERE ?1 IS NULL ORDER BY used, number LIMIT 1",
         };
-        let mut find = self.connection.prepare_cached(find)?;
+        let mut find = self.file.connection.prepare_cached(find)?;
         let oldest: Option<i64> = find.query_row([owner], |row| row.get(0)).optional()?;
         drop(find);
         let Some(oldest) = oldest else {
@@ -105,7 +106,7 @@ impl SqliteStore {
     /// Removes answers that fit a condition.
     fn remove_where(&mut self, condition: &str, values: impl rusqlite::Params) -> Result<Erased> {
         let remove = format!("DELETE FROM entries WHERE {condition} RETURNING bytes");
-        let mut remove = self.connection.prepare_cached(&remove)?;
+        let mut remove = self.file.connection.prepare_cached(&remove)?;
         let mut erased = Erased::default();
         let mut rows = remove.query(values)?;
         while let Some(row) = rows.next()? {
@@ -124,19 +125,24 @@ impl SqliteStore {
         learned: &[u8],
         now: u64,
     ) -> Result<()> {
-        let owner = self.owner_or_new(owner)?;
-        let key = self.key_of(owner)?;
-        let family = key.hidden(group);
+        let owner = self.file.owner_or_new(owner)?;
+        let key = self.file.key(owner)?;
+        let family = hide(&key, group);
         let body = key.seal(learned, &about_learned(owner, &family))?;
         let insert =
             "INSERT INTO learned (owner, family, model, used, body) VALUES (?1, ?2, ?3, ?4, ?5)
             ON CONFLICT (owner, family) DO UPDATE SET used = ?4, body = ?5";
         let values = params![owner, family, model, stored(now), body];
-        self.connection.prepare_cached(insert)?.execute(values)?;
+        self.file
+            .connection
+            .prepare_cached(insert)?
+            .execute(values)?;
         let remove = "DELETE FROM learned WHERE owner = ?1 AND family IN
             (SELECT family FROM learned WHERE owner = ?1 ORDER BY used DESC, family LIMIT -1 OFFSET ?2)";
         let groups = stored(u64::try_from(GROUPS_MAX).unwrap_or(u64::MAX));
-        self.connection.execute(remove, params![owner, groups])?;
+        self.file
+            .connection
+            .execute(remove, params![owner, groups])?;
         Ok(())
     }
 
@@ -144,7 +150,7 @@ impl SqliteStore {
     pub(super) fn remove(&mut self, scope: &Scope, erased: &mut Erased) -> Result<bool> {
         let owner = match &scope.owner {
             None => None,
-            Some(name) => match self.owner(name)? {
+            Some(name) => match self.file.owner(name)? {
                 Some(owner) => Some(owner),
                 None => return Ok(false),
             },
@@ -152,7 +158,7 @@ impl SqliteStore {
         let condition = "(?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR model = ?2)";
         let values = params![owner, scope.model];
         let learned = format!("DELETE FROM learned WHERE {condition}");
-        self.connection.execute(&learned, values)?;
+        self.file.connection.execute(&learned, values)?;
         let has_more = self.remove_part(condition, values, erased)?;
         erased.keys += self.forget_owners()?;
         Ok(has_more)
@@ -162,6 +168,7 @@ impl SqliteStore {
     pub(super) fn has_expired(&self, now: u64) -> Result<bool> {
         let find = "SELECT 1 FROM entries WHERE expires <= ?1 LIMIT 1";
         Ok(self
+            .file
             .connection
             .prepare_cached(find)?
             .exists([stored(now)])?)
@@ -182,7 +189,7 @@ impl SqliteStore {
         let find = format!("SELECT number, bytes FROM entries WHERE {condition} ORDER BY number");
         let (mut part, mut bytes) = (Vec::<i64>::new(), 0);
         {
-            let mut find = self.connection.prepare_cached(&find)?;
+            let mut find = self.file.connection.prepare_cached(&find)?;
             let mut rows = find.query(values)?;
             while bytes < PART_MAX
                 && let Some(row) = rows.next()?

@@ -1,8 +1,13 @@
 //! Batches of files, and totals.
 
-use super::{CollectionError, Collections, Kind, new_id};
+use kebne_file_store::StepKind;
+
+use super::{Collections, new_id};
 use crate::{
-    model::{Batch, Member, MemberDetails, Page, PageQuery, Status, StoreError, Thing, Totals},
+    model::{
+        Batch, CollectionError, Member, MemberDetails, Page, PageQuery, Status, StoreError, Thing,
+        Totals,
+    },
     sqlite::Database,
 };
 
@@ -24,7 +29,7 @@ impl Collections {
             let both = (collection.as_str(), id.as_str());
             database.add_batch(&owner, both, &files, (now, &settings))
         };
-        let added = self.step(Kind::Writes, NO_BATCH, act).await?;
+        let added = self.step(StepKind::Writes, NO_BATCH, act).await?;
         self.wake();
         Ok(added)
     }
@@ -42,7 +47,7 @@ impl Collections {
         let (owner, now) = (owner.to_owned(), self.now());
         let (collection, id) = (collection.to_owned(), id.to_owned());
         let act = move |database: &mut Database| database.batch(&owner, (&collection, &id), now);
-        self.step(Kind::Reads, NO_BATCH, act).await
+        self.step(StepKind::Reads, NO_BATCH, act).await
     }
 
     /// Gives up the files of a batch that are not read yet.
@@ -59,7 +64,7 @@ impl Collections {
         let (collection, id) = (collection.to_owned(), id.to_owned());
         let act =
             move |database: &mut Database| database.cancel_batch(&owner, (&collection, &id), now);
-        self.step(Kind::Writes, NO_BATCH, act).await
+        self.step(StepKind::Writes, NO_BATCH, act).await
     }
 
     /// Returns the files of a batch, those of one state if it is given.
@@ -79,7 +84,7 @@ impl Collections {
             database.batch_members(&owner, (&collection, &id), &page, (status, now))
         };
         let unmade = Err(StoreError::NotFound(Thing::Collection));
-        self.step(Kind::Reads, unmade, act).await
+        self.step(StepKind::Reads, unmade, act).await
     }
 }
 
@@ -89,7 +94,7 @@ impl Collections {
     /// # Errors
     /// Returns an error if the store fails or does not answer.
     pub async fn totals(&self) -> Result<Totals, CollectionError> {
-        self.step(Kind::Reads, Ok(Totals::default()), Database::totals)
+        self.step(StepKind::Reads, Ok(Totals::default()), Database::totals)
             .await
     }
 }

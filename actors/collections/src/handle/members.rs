@@ -2,11 +2,13 @@
 
 use kebne_retrieval::Attributes;
 
-use super::{CollectionError, Collections, Document, Kind};
+use kebne_file_store::StepKind;
+
+use super::{Collections, Document};
 use crate::{
     model::{
-        ChunkText, FileDetails, Imported, Member, MemberDetails, Page, PageQuery, Status,
-        StoreError, Thing,
+        ChunkText, CollectionError, FileDetails, Imported, Member, MemberDetails, Page, PageQuery,
+        Status, StoreError, Thing,
     },
     sqlite::Database,
 };
@@ -35,7 +37,7 @@ impl Collections {
             let both = (collection.as_str(), file.as_str());
             database.add_member(&owner, both, &details, (now, &settings))
         };
-        let added = self.step(Kind::Writes, NO_MEMBER, act).await?;
+        let added = self.step(StepKind::Writes, NO_MEMBER, act).await?;
         self.wake();
         Ok(added)
     }
@@ -53,7 +55,7 @@ impl Collections {
         let (owner, now) = (owner.to_owned(), self.now());
         let (collection, file) = (collection.to_owned(), file.to_owned());
         let act = move |database: &mut Database| database.member(&owner, &collection, &file, now);
-        self.step(Kind::Reads, NO_MEMBER, act).await
+        self.step(StepKind::Reads, NO_MEMBER, act).await
     }
 
     /// Returns files of a collection, those of one state if it is given.
@@ -72,7 +74,7 @@ impl Collections {
             database.members(&owner, &collection, &page, (status, now))
         };
         let unmade = Err(StoreError::NotFound(Thing::Collection));
-        self.step(Kind::Reads, unmade, act).await
+        self.step(StepKind::Reads, unmade, act).await
     }
 
     /// Replaces the attributes of a file of a collection.
@@ -92,7 +94,7 @@ impl Collections {
             let both = (collection.as_str(), file.as_str());
             database.set_attributes(&owner, both, attributes, now)
         };
-        self.step(Kind::Writes, NO_MEMBER, act).await
+        self.step(StepKind::Writes, NO_MEMBER, act).await
     }
 
     /// Takes a file out of a collection. The file stays.
@@ -110,7 +112,7 @@ impl Collections {
         let act =
             move |database: &mut Database| database.remove_member(&owner, &collection, &file, now);
         let unmade = Err(StoreError::NotFound(Thing::Collection));
-        self.step(Kind::Removes, unmade, act).await
+        self.step(StepKind::Removes, unmade, act).await
     }
 
     /// Returns the texts of a file of a collection, in order.
@@ -129,7 +131,7 @@ impl Collections {
             database.texts(&owner, (collection.as_str(), file.as_str()), now)
         };
         let unmade = Err(StoreError::NotFound(Thing::Collection));
-        self.step(Kind::Reads, unmade, act).await
+        self.step(StepKind::Reads, unmade, act).await
     }
 
     /// Imports a document: adds it to the collection in place of the document of the same name, unless that has the same content.
@@ -154,7 +156,7 @@ impl Collections {
             database.import(&owner, &collection, (&file, document.content), &settings)
         };
         let imported = self
-            .large_step(bytes, Kind::Removes, NO_IMPORT, act)
+            .large_step(bytes, StepKind::Removes, NO_IMPORT, act)
             .await?;
         self.wake();
         Ok(imported)
@@ -164,7 +166,7 @@ impl Collections {
     pub async fn touch(&self, owner: &str, ids: &[String]) {
         let (owner, ids, now) = (owner.to_owned(), ids.to_vec(), self.now());
         let act = move |database: &mut Database| database.touch(&owner, &ids, now);
-        if let Err(error) = self.step(Kind::Writes, Ok(()), act).await {
+        if let Err(error) = self.step(StepKind::Writes, Ok(()), act).await {
             tracing::debug!(%error, "the use of a vector store was not noted");
         }
     }

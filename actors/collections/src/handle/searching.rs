@@ -1,5 +1,6 @@
 //! Searches, through the handle.
 
+use kebne_file_store::FileStore as _;
 use kebne_retrieval::{Embedder, Role, WORDS_SHARE};
 
 use super::Collections;
@@ -68,7 +69,7 @@ impl Collections {
         query: &Query,
         vectors: &QueryVectors,
     ) -> Result<Candidates, StoreError> {
-        if !self.0.place.exists() {
+        if !self.0.place.file().exists() {
             return Err(StoreError::NotFound(Thing::Collection));
         }
         let (query, now) = ((query, self.words_share(query)), self.now());

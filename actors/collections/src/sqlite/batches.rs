@@ -52,27 +52,32 @@ impl Database {
         files: &[(String, MemberDetails)],
         (now, settings): (u64, &CollectionsSettings),
     ) -> Result<Batch> {
-        let of_owner = found(self.owner(owner)?, Thing::Collection)?;
+        let of_owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(of_owner, collection, now)?;
-        self.connection.execute_batch(TABLES)?;
+        self.file.connection.execute_batch(TABLES)?;
         let insert =
             "INSERT INTO batches (id, collection, created, cancelled) VALUES (?1, ?2, ?3, 0)";
-        self.connection
+        self.file
+            .connection
             .execute(insert, params![id, of, stored(now)])?;
-        let batch = self.connection.last_insert_rowid();
+        let batch = self.file.connection.last_insert_rowid();
         for (file, details) in files {
             self.add_member(owner, (collection, file), details, (now, settings))?;
             let insert = "INSERT OR IGNORE INTO batch_members (batch, member)
                 SELECT ?1, members.number FROM members JOIN files ON files.number = members.file
                 WHERE members.collection = ?2 AND files.id = ?3";
-            self.connection.execute(insert, params![batch, of, file])?;
+            self.file
+                .connection
+                .execute(insert, params![batch, of, file])?;
         }
         let oldest = "SELECT number FROM batches WHERE collection = ?1 ORDER BY number DESC LIMIT -1 OFFSET ?2";
         let forget = format!("DELETE FROM batch_members WHERE batch IN ({oldest})");
-        self.connection
+        self.file
+            .connection
             .execute(&forget, params![of, stored(BATCHES_MAX)])?;
         let forget = format!("DELETE FROM batches WHERE number IN ({oldest})");
-        self.connection
+        self.file
+            .connection
             .execute(&forget, params![of, stored(BATCHES_MAX)])?;
         self.batch(owner, (collection, id), now)
     }
@@ -89,7 +94,7 @@ impl Database {
         let select = "SELECT members.status, count(*) FROM batch_members JOIN members ON members.number = batch_members.member
                 JOIN files ON files.number = members.file
             WHERE batch_members.batch = ?1 AND (files.expires IS NULL OR files.expires > ?2) GROUP BY members.status";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         let mut rows = select.query([of.number, stored(now)])?;
         while let Some(row) = rows.next()? {
             let (status, count) = (row.get::<_, String>(0)?, number(row, 1)?);
@@ -114,14 +119,14 @@ impl Database {
         let waiting = "SELECT members.number FROM batch_members JOIN members ON members.number = batch_members.member
             WHERE batch_members.batch = ?1 AND members.status = 'in_progress'";
         let chunks = format!("DELETE FROM chunks WHERE member IN ({waiting})");
-        self.connection.execute(&chunks, [of.number])?;
+        self.file.connection.execute(&chunks, [of.number])?;
         let update = format!(
             "UPDATE members SET status = 'cancelled', chunks = 0, bytes = 0 WHERE number IN ({waiting})"
         );
-        let given_up = self.connection.execute(&update, [of.number])?;
+        let given_up = self.file.connection.execute(&update, [of.number])?;
         if given_up > 0 {
             let update = "UPDATE batches SET cancelled = 1 WHERE number = ?1";
-            self.connection.execute(update, [of.number])?;
+            self.file.connection.execute(update, [of.number])?;
             self.changed(of.collection)?;
         }
         self.batch(owner, (collection, id), now)
@@ -141,6 +146,7 @@ impl Database {
                     JOIN files ON files.number = members.file
                 WHERE batch_members.batch = ?1 AND files.id = ?2";
             let find = self
+                .file
                 .connection
                 .query_row(find, params![of.number, file], |row| row.get::<_, i64>(0));
             found(find.optional()?, Thing::Member)
@@ -151,7 +157,7 @@ impl Database {
         let tables = "FROM members JOIN files ON files.number = members.file";
         let select = select.replacen("FROM members", tables, 1);
         let rows = {
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let parameters = named_params! {
                 ":batch": of.number, ":now": stored(now), ":status": status.map(Status::name), ":after": after, ":before": before,
             };
@@ -170,12 +176,13 @@ impl Database {
     }
 
     fn batch_of(&mut self, owner: &str, (collection, id): (&str, &str), now: u64) -> Result<Of> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, collection) = self.collection_of(owner, collection, now)?;
-        self.connection.execute_batch(TABLES)?;
+        self.file.connection.execute_batch(TABLES)?;
         let find =
             "SELECT number, created, cancelled FROM batches WHERE collection = ?1 AND id = ?2";
         let row = self
+            .file
             .connection
             .query_row(find, params![collection, id], |row| {
                 Ok(Of {

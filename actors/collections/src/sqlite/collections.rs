@@ -69,9 +69,10 @@ impl Database {
         collection: &Collection,
         settings: &CollectionsSettings,
     ) -> Result<()> {
-        let owner = self.owner_or_new(owner)?;
+        let owner = self.file.owner_or_new(owner)?;
         let count = "SELECT count(*) FROM collections WHERE owner = ?1";
         let count = self
+            .file
             .connection
             .query_row(count, [owner], |row| number(row, 0))?;
         if count >= settings.collections_max {
@@ -81,7 +82,9 @@ impl Database {
                 max: settings.collections_max,
             });
         }
-        let details = self.seal(owner, &collection.details, &about(&collection.id))?;
+        let details = self
+            .file
+            .seal_value(owner, &collection.details, &about(&collection.id))?;
         let insert =
             "INSERT INTO collections (id, owner, created, used, days, version, details, file_days)
             VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)";
@@ -96,13 +99,13 @@ impl Database {
             details,
             file_days
         ];
-        self.connection.execute(insert, row)?;
+        self.file.connection.execute(insert, row)?;
         Ok(())
     }
 
     /// Returns a collection of an owner.
     pub(crate) fn collection(&mut self, owner: &str, id: &str, now: u64) -> Result<Collection> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let raw = self.collection_of(owner, id, now)?;
         self.complete(owner, raw)
     }
@@ -112,7 +115,7 @@ impl Database {
         let find = format!(
             "SELECT {COLLECTION} FROM collections WHERE id = :id AND owner = :owner AND {lives}"
         );
-        let mut find = self.connection.prepare_cached(&find)?;
+        let mut find = self.file.connection.prepare_cached(&find)?;
         let parameters = named_params! {":id": id, ":owner": owner, ":now": stored(now)};
         found(
             find.query_row(parameters, raw).optional()?,
@@ -126,10 +129,12 @@ impl Database {
         owner: i64,
         (mut collection, details, number_of): Raw,
     ) -> Result<Collection> {
-        collection.details = self.open_piece(owner, &details, &about(&collection.id))?;
+        collection.details = self
+            .file
+            .open_value(owner, &details, &about(&collection.id))?;
         let count = "SELECT status, count(*), coalesce(sum(bytes), 0) FROM members WHERE collection = ?1 GROUP BY status";
         collection.waiting = self.waiting(Some(number_of))?;
-        let mut count = self.connection.prepare_cached(count)?;
+        let mut count = self.file.connection.prepare_cached(count)?;
         let mut rows = count.query([number_of])?;
         while let Some(row) = rows.next()? {
             let (status, files): (String, u64) = (row.get(0)?, number(row, 1)?);
@@ -151,14 +156,14 @@ impl Database {
         page: &PageQuery,
         now: u64,
     ) -> Result<Page<Collection>> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return page.of_nothing();
         };
         let (after, before) = page.bounds(|id| Ok(self.collection_of(owner, id, now)?.2))?;
         let condition = format!("collections.owner = :owner AND {}", lives());
         let select = paged("collections", COLLECTION, &condition, page);
         let rows = {
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let parameters = named_params! {
                 ":owner": owner, ":now": stored(now), ":after": after, ":before": before,
             };
@@ -182,7 +187,7 @@ impl Database {
         change: CollectionChange,
         now: u64,
     ) -> Result<Collection> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let raw = self.collection_of(owner, id, now)?;
         let number = raw.2;
         let mut collection = self.complete(owner, raw)?;
@@ -199,11 +204,13 @@ impl Database {
             collection.file_days = days;
         }
         collection.used = now;
-        let details = self.seal(owner, &collection.details, &about(id))?;
+        let details = self
+            .file
+            .seal_value(owner, &collection.details, &about(id))?;
         let update = "UPDATE collections SET details = ?2, days = ?3, used = ?4, file_days = ?5 WHERE number = ?1";
         let (days, file_days) = (collection.expires_after_days, collection.file_days);
         let row = params![number, details, days, stored(now), file_days];
-        self.connection.execute(update, row)?;
+        self.file.connection.execute(update, row)?;
         Ok(collection)
     }
 
@@ -211,7 +218,7 @@ impl Database {
     pub(crate) fn touch(&mut self, owner: &str, ids: &[String], now: u64) -> Result<()> {
         let update = "UPDATE collections SET used = ?3 WHERE id = ?2 AND used < ?4
             AND owner = (SELECT number FROM owners WHERE name = ?1)";
-        let mut update = self.connection.prepare_cached(update)?;
+        let mut update = self.file.connection.prepare_cached(update)?;
         for id in ids {
             let old = stored(now.saturating_sub(USE_EVERY_MS));
             update.execute(params![owner, id, stored(now), old])?;
@@ -221,7 +228,7 @@ impl Database {
 
     /// Removes a collection with all that was made of its files, and returns its number. The files stay.
     pub(crate) fn remove_collection(&mut self, owner: &str, id: &str, now: u64) -> Result<i64> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, number) = self.collection_of(owner, id, now)?;
         self.erase_collection(owner, number)?;
         Ok(number)
@@ -230,10 +237,10 @@ impl Database {
     pub(super) fn erase_collection(&mut self, owner: i64, number: i64) -> Result<()> {
         for table in ["chunks", "members"] {
             let remove = format!("DELETE FROM {table} WHERE collection = ?1");
-            self.connection.execute(&remove, [number])?;
+            self.file.connection.execute(&remove, [number])?;
         }
         let remove = "DELETE FROM collections WHERE number = ?1";
-        self.connection.execute(remove, [number])?;
+        self.file.connection.execute(remove, [number])?;
         self.forget_owner(owner)
     }
 }

@@ -68,7 +68,7 @@ impl Database {
         let mut next: Option<(i64, i64)> = None;
         for (of_new_files, behind) in [(true, ">"), (true, "<="), (false, ">"), (false, "<=")] {
             let find = next_collection(of_new_files, behind, &passed_over);
-            let mut find = self.connection.prepare_cached(&find)?;
+            let mut find = self.file.connection.prepare_cached(&find)?;
             let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
             let found = if of_new_files {
                 find.query_row([last_owner], row)
@@ -88,7 +88,7 @@ impl Database {
             let select = format!(
                 "SELECT number, member, place, text FROM chunks WHERE collection = ?1 AND {range} ORDER BY space, number LIMIT ?3"
             );
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let left = stored((most - rows.len()) as u64);
             let found = select.query_map(params![collection, space, left], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
@@ -98,7 +98,7 @@ impl Database {
         let mut chunks = Vec::with_capacity(rows.len());
         for (number, member, place, sealed) in rows {
             let about = ingestion::about_text(member, place);
-            let text: ChunkText = self.open_piece(owner, &sealed, &about)?;
+            let text: ChunkText = self.file.open_value(owner, &sealed, &about)?;
             chunks.push(Waiting {
                 number,
                 member,
@@ -108,7 +108,7 @@ impl Database {
         }
         Ok(Some(Batch {
             owner,
-            owner_name: self.owner_name(owner)?,
+            owner_name: self.file.owner_name(owner)?,
             collection,
             chunks,
         }))
@@ -126,6 +126,7 @@ impl Database {
             }
             let find = "SELECT changed FROM chunks WHERE number = ?1";
             let find = self
+                .file
                 .connection
                 .query_row(find, [chunk.number], |row| row.get::<_, i64>(0));
             let Some(changed) = find.optional()? else {
@@ -134,7 +135,7 @@ impl Database {
             let sealed = match outcome {
                 Outcome::Vector(vector) => {
                     let about = ingestion::about_vector(chunk.member, chunk.place);
-                    self.seal_bytes(batch.owner, vector.to_bytes(), &about)?
+                    self.file.seal(batch.owner, &vector.to_bytes(), &about)?
                 }
                 Outcome::Refused(why) if changed == 0 => {
                     let failure = ingestion::failure("invalid_file", why);
@@ -147,10 +148,10 @@ impl Database {
             let bytes = "UPDATE members SET bytes = max(0, bytes + ?2 - (SELECT length(vector) FROM chunks WHERE number = ?3))
                 WHERE number = ?1";
             let row = params![chunk.member, stored(sealed.len() as u64), chunk.number];
-            self.connection.prepare_cached(bytes)?.execute(row)?;
+            self.file.connection.prepare_cached(bytes)?.execute(row)?;
             let update = "UPDATE chunks SET vector = ?2, space = ?3, changed = iif(changed = 0, 0, ?4) WHERE number = ?1";
             let row = params![chunk.number, sealed, space, stored(version)];
-            self.connection.prepare_cached(update)?.execute(row)?;
+            self.file.connection.prepare_cached(update)?.execute(row)?;
             touched.insert(chunk.member);
         }
         for member in touched.difference(&failed) {
@@ -166,29 +167,31 @@ impl Database {
         let state = "SELECT replaces FROM members WHERE number = ?1 AND cut = 1
             AND NOT EXISTS (SELECT 1 FROM chunks WHERE member = ?1 AND changed = 0 AND (space < ?2 OR space > ?2))";
         let state = self
+            .file
             .connection
             .query_row(state, [member, space], |row| row.get::<_, Option<i64>>(0));
         let Some(replaces) = state.optional()? else {
             return Ok(());
         };
         let old = "DELETE FROM chunks WHERE member = ?1 AND changed > 0";
-        if self.connection.execute(old, [member])? > 0 {
+        if self.file.connection.execute(old, [member])? > 0 {
             self.has_removed = true;
             let update = "UPDATE collections SET removals = removals + 1 WHERE number = ?1";
-            self.connection.execute(update, [collection])?;
+            self.file.connection.execute(update, [collection])?;
         }
         if let Some(replaced) = replaces {
             self.erase_replaced(owner, replaced)?;
         }
         let version = self.changed(collection)?;
         let show = "UPDATE chunks SET changed = ?2 WHERE member = ?1 AND changed = 0";
-        self.connection
+        self.file
+            .connection
             .execute(show, params![member, stored(version)])?;
         let update = "UPDATE members SET status = 'completed', cut = 0, replaces = NULL,
                 chunks = (SELECT count(*) FROM chunks WHERE member = ?1),
                 bytes = (SELECT coalesce(sum(length(text) + length(vector)), 0) FROM chunks WHERE member = ?1)
             WHERE number = ?1";
-        self.connection.execute(update, [member])?;
+        self.file.connection.execute(update, [member])?;
         let mut details = self.details_of(owner, member)?;
         details.failure = None;
         self.write_member(owner, collection, member, &details)
@@ -198,9 +201,11 @@ impl Database {
     pub(super) fn details_of(&mut self, owner: i64, member: i64) -> Result<MemberDetails> {
         let find = "SELECT details FROM members WHERE number = ?1";
         let sealed: Vec<u8> = self
+            .file
             .connection
             .query_row(find, [member], |row| row.get(0))?;
-        self.open_piece(owner, &sealed, &members::about(member))
+        let about = members::about(member);
+        Ok(self.file.open_value(owner, &sealed, &about)?)
     }
 
     /// Returns how many chunks of a collection, or of all, wait for their vectors.
@@ -213,7 +218,7 @@ impl Database {
             }
             None => "SELECT count(*) FROM chunks WHERE ?1 IS NULL AND space <> ?2",
         };
-        let mut count = self.connection.prepare_cached(count)?;
+        let mut count = self.file.connection.prepare_cached(count)?;
         Ok(count.query_row(params![collection, space], |row| number(row, 0))?)
     }
 }

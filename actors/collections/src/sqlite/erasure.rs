@@ -12,7 +12,7 @@ const FILES: i64 = 20;
 impl Database {
     /// Returns what is held of an owner.
     pub(crate) fn held(&self, owner: &str) -> Result<Holdings> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return Ok(Holdings::default());
         };
         let count = "SELECT
@@ -28,7 +28,7 @@ impl Database {
             Ok(row.get::<_, Option<i64>>(column)?.map(i64::unsigned_abs))
         };
         let bytes = self.bytes_of(owner)?;
-        let mut count = self.connection.prepare_cached(count)?;
+        let mut count = self.file.connection.prepare_cached(count)?;
         Ok(count.query_row([owner], |row| {
             Ok(Holdings {
                 collections: number(row, 0)?,
@@ -45,11 +45,11 @@ impl Database {
     /// Lets all files and collections of an owner expire, so that no step finds them any more; returns what they hold.
     pub(crate) fn hide(&mut self, owner: &str) -> Result<Holdings> {
         let held = self.held(owner)?;
-        if let Some(owner) = self.owner(owner)? {
+        if let Some(owner) = self.file.owner(owner)? {
             let collections = "UPDATE collections SET days = 0, used = 0 WHERE owner = ?1";
-            self.connection.execute(collections, [owner])?;
+            self.file.connection.execute(collections, [owner])?;
             let files = "UPDATE files SET expires = 0 WHERE owner = ?1";
-            self.connection.execute(files, [owner])?;
+            self.file.connection.execute(files, [owner])?;
         }
         Ok(held)
     }
@@ -57,12 +57,13 @@ impl Database {
     /// Erases a part of what is hidden of an owner. The last step erases its key, if it has created nothing meanwhile.
     pub(crate) fn erase_hidden(&mut self, name: &str) -> Result<Step> {
         let mut step = Step::default();
-        let Some(owner) = self.owner(name)? else {
+        let Some(owner) = self.file.owner(name)? else {
             return Ok(step);
         };
         let had_key = self.held_key(owner)?;
         let find = "SELECT number FROM collections WHERE owner = ?1 AND days = 0 LIMIT 1";
         let collection: Option<i64> = self
+            .file
             .connection
             .query_row(find, [owner], |row| row.get(0))
             .optional()?;
@@ -70,6 +71,7 @@ impl Database {
             let chunks = "DELETE FROM chunks WHERE number IN
                 (SELECT number FROM chunks WHERE collection = ?1 LIMIT ?2)";
             let chunks = self
+                .file
                 .connection
                 .execute(chunks, params![collection, CHUNKS])?;
             if i64::try_from(chunks).unwrap_or(i64::MAX) < CHUNKS {
@@ -79,7 +81,7 @@ impl Database {
         } else {
             let files = "SELECT number FROM files WHERE owner = ?1 AND expires = 0 LIMIT ?2";
             let files: Vec<i64> = {
-                let mut select = self.connection.prepare_cached(files)?;
+                let mut select = self.file.connection.prepare_cached(files)?;
                 let files = select.query_map(params![owner, FILES], |row| row.get(0))?;
                 files.collect::<rusqlite::Result<_>>()?
             };
@@ -89,17 +91,17 @@ impl Database {
             // An owner of nothing may have been left with a key.
             self.forget_owner(owner)?;
         }
-        step.key_erased = had_key && self.owner(name)?.is_none();
+        step.key_erased = had_key && self.file.owner(name)?.is_none();
         let left = "SELECT EXISTS (SELECT 1 FROM collections WHERE owner = ?1 AND days = 0)
             OR EXISTS (SELECT 1 FROM files WHERE owner = ?1 AND expires = 0)";
-        let mut left = self.connection.prepare_cached(left)?;
+        let mut left = self.file.connection.prepare_cached(left)?;
         step.has_more = left.query_row([owner], |row| row.get(0))?;
         Ok(step)
     }
 
     fn held_key(&self, owner: i64) -> Result<bool> {
         let find = "SELECT key IS NOT NULL FROM owners WHERE number = ?1";
-        let mut find = self.connection.prepare_cached(find)?;
+        let mut find = self.file.connection.prepare_cached(find)?;
         Ok(find.query_row([owner], |row| row.get(0))?)
     }
 }

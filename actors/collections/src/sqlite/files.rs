@@ -41,12 +41,13 @@ impl Database {
         &mut self,
         owner: &str,
         file: &FileRecord,
-        content: Vec<u8>,
+        content: &[u8],
         settings: &CollectionsSettings,
     ) -> Result<()> {
-        let owner = self.owner_or_new(owner)?;
+        let owner = self.file.owner_or_new(owner)?;
         let count = "SELECT count(*) FROM files WHERE owner = ?1";
         let count = self
+            .file
             .connection
             .query_row(count, [owner], |row| number(row, 0))?;
         if count >= settings.files_max {
@@ -64,20 +65,22 @@ impl Database {
                 max: bytes_max,
             });
         }
-        let details = self.seal(owner, &file.details, &about_details(&file.id))?;
-        let content = self.seal_bytes(owner, content, &about_content(&file.id))?;
+        let details = self
+            .file
+            .seal_value(owner, &file.details, &about_details(&file.id))?;
+        let content = self.file.seal(owner, content, &about_content(&file.id))?;
         let insert = "INSERT INTO files (id, owner, created, expires, bytes, details, content)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (created, bytes) = (stored(file.created), stored(file.bytes));
         let expires = file.expires.map(stored);
         let row = params![file.id, owner, created, expires, bytes, details, content];
-        self.connection.execute(insert, row)?;
+        self.file.connection.execute(insert, row)?;
         Ok(())
     }
 
     /// Returns a file of an owner.
     pub(crate) fn file(&mut self, owner: &str, id: &str, now: u64) -> Result<FileRecord> {
-        let owner = found(self.owner(owner)?, Thing::File)?;
+        let owner = found(self.file.owner(owner)?, Thing::File)?;
         let (file, _) = self.file_of(owner, id, now)?;
         Ok(file)
     }
@@ -87,23 +90,26 @@ impl Database {
         let find =
             format!("SELECT {FILE} FROM files WHERE id = :id AND owner = :owner AND {LIVES}");
         let file = {
-            let mut find = self.connection.prepare_cached(&find)?;
+            let mut find = self.file.connection.prepare_cached(&find)?;
             let parameters =
                 rusqlite::named_params! {":id": id, ":owner": owner, ":now": stored(now)};
             find.query_row(parameters, raw).optional()?
         };
         let (mut file, details, number) = found(file, Thing::File)?;
-        file.details = self.open_piece(owner, &details, &about_details(id))?;
+        file.details = self.file.open_value(owner, &details, &about_details(id))?;
         Ok((file, number))
     }
 
     /// Returns the content of a file of an owner.
     pub(crate) fn content(&mut self, owner: &str, id: &str, now: u64) -> Result<Vec<u8>> {
-        let owner = found(self.owner(owner)?, Thing::File)?;
+        let owner = found(self.file.owner(owner)?, Thing::File)?;
         let (_, file) = self.file_of(owner, id, now)?;
         let find = "SELECT content FROM files WHERE number = ?1";
-        let content: Vec<u8> = self.connection.query_row(find, [file], |row| row.get(0))?;
-        self.open_bytes(owner, &content, &about_content(id))
+        let content: Vec<u8> = self
+            .file
+            .connection
+            .query_row(find, [file], |row| row.get(0))?;
+        Ok(self.file.open(owner, &content, &about_content(id))?)
     }
 
     /// Returns files of an owner with a purpose, if one is given.
@@ -114,14 +120,14 @@ impl Database {
         purpose: Option<&str>,
         now: u64,
     ) -> Result<Page<FileRecord>> {
-        let Some(owner) = self.owner(owner)? else {
+        let Some(owner) = self.file.owner(owner)? else {
             return page.of_nothing();
         };
         let (after, before) = page.bounds(|id| Ok(self.file_of(owner, id, now)?.1))?;
         let condition = format!("files.owner = :owner AND {LIVES}");
         let select = super::collections::paged("files", FILE, &condition, page);
         let mut rows = {
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let parameters = rusqlite::named_params! {
                 ":owner": owner, ":now": stored(now), ":after": after, ":before": before,
             };
@@ -130,7 +136,9 @@ impl Database {
         };
         let mut items = Vec::new();
         for (mut file, details, _) in rows.drain(..) {
-            file.details = self.open_piece(owner, &details, &about_details(&file.id))?;
+            file.details = self
+                .file
+                .open_value(owner, &details, &about_details(&file.id))?;
             if purpose.is_some_and(|purpose| purpose != file.details.purpose) {
                 continue;
             }
@@ -144,7 +152,7 @@ impl Database {
 
     /// Removes a file of an owner, also from all collections.
     pub(crate) fn remove_file(&mut self, owner: &str, id: &str, now: u64) -> Result<()> {
-        let owner = found(self.owner(owner)?, Thing::File)?;
+        let owner = found(self.file.owner(owner)?, Thing::File)?;
         let (_, file) = self.file_of(owner, id, now)?;
         self.erase_file(owner, file)
     }
@@ -152,7 +160,7 @@ impl Database {
     /// Erases the older version of a document, with its file.
     pub(super) fn erase_replaced(&mut self, owner: i64, member: i64) -> Result<()> {
         let find = "SELECT file FROM members WHERE number = ?1";
-        let mut find = self.connection.prepare_cached(find)?;
+        let mut find = self.file.connection.prepare_cached(find)?;
         let file: Option<i64> = find.query_row([member], |row| row.get(0)).optional()?;
         drop(find);
         file.map_or(Ok(()), |file| self.erase_file(owner, file))
@@ -162,19 +170,21 @@ impl Database {
         self.has_removed = true;
         let replaced = "SELECT replaces FROM members WHERE file = ?1 AND replaces IS NOT NULL";
         let replaced = {
-            let mut select = self.connection.prepare_cached(replaced)?;
+            let mut select = self.file.connection.prepare_cached(replaced)?;
             let rows = select.query_map([file], |row| row.get(0))?;
             rows.collect::<rusqlite::Result<Vec<i64>>>()?
         };
         let touch = "UPDATE collections SET version = version + 1, removals = removals + 1
             WHERE number IN (SELECT collection FROM members WHERE file = ?1)";
-        self.connection.execute(touch, [file])?;
+        self.file.connection.execute(touch, [file])?;
         let chunks =
             "DELETE FROM chunks WHERE member IN (SELECT number FROM members WHERE file = ?1)";
-        self.connection.execute(chunks, [file])?;
-        self.connection
+        self.file.connection.execute(chunks, [file])?;
+        self.file
+            .connection
             .execute("DELETE FROM members WHERE file = ?1", [file])?;
-        self.connection
+        self.file
+            .connection
             .execute("DELETE FROM files WHERE number = ?1", [file])?;
         for member in replaced {
             self.erase_replaced(owner, member)?;
@@ -183,7 +193,7 @@ impl Database {
     }
 
     /// Removes files and collections that have expired, and files that are too old; a hundred of each at most. Returns how many.
-    pub(crate) fn remove_expired(&mut self, now: u64, ages: Ages) -> Result<usize> {
+    pub(crate) fn remove_expired(&mut self, now: u64, ages: Ages) -> Result<u64> {
         const EACH: &str = "LIMIT 100";
         let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         let mut old = match ages.document {
@@ -198,7 +208,7 @@ impl Database {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
         let files = format!("SELECT owner, number FROM files WHERE expires <= ?1 {EACH}");
-        let files = select(&self.connection, &files)?;
+        let files = select(&self.file.connection, &files)?;
         for (owner, file) in &files {
             self.erase_file(*owner, *file)?;
         }
@@ -206,11 +216,11 @@ impl Database {
             "SELECT owner, number FROM collections WHERE days IS NOT NULL AND used + days * {} <= ?1 {EACH}",
             super::DAY_MS
         );
-        let collections = select(&self.connection, &collections)?;
+        let collections = select(&self.file.connection, &collections)?;
         for (owner, collection) in &collections {
             self.erase_collection(*owner, *collection)?;
         }
-        Ok(old + files.len() + collections.len())
+        Ok((old + files.len() + collections.len()) as u64)
     }
 
     /// Removes files from collections in which they have been for longer than these allow, or than `age_max` if a collection says nothing; a
@@ -223,7 +233,7 @@ impl Database {
             super::DAY_MS
         );
         let rows: Vec<(i64, i64, i64, i64)> = {
-            let mut old = self.connection.prepare_cached(&old)?;
+            let mut old = self.file.connection.prepare_cached(&old)?;
             let rows = old.query_map(params![stored(now), age_max.map(stored)], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
@@ -232,6 +242,7 @@ impl Database {
         for (owner, collection, member, file) in &rows {
             let count = "SELECT count(*) FROM members WHERE file = ?1";
             let count = self
+                .file
                 .connection
                 .query_row(count, [file], |row| number(row, 0))?;
             if count > 1 {
@@ -247,7 +258,7 @@ impl Database {
     fn remove_created_before(&mut self, before: u64) -> Result<usize> {
         let oldest = "SELECT owner, number, created FROM files ORDER BY number LIMIT 100";
         let rows: Vec<(i64, i64, u64)> = {
-            let mut oldest = self.connection.prepare_cached(oldest)?;
+            let mut oldest = self.file.connection.prepare_cached(oldest)?;
             let rows =
                 oldest.query_map([], |row| Ok((row.get(0)?, row.get(1)?, number(row, 2)?)))?;
             rows.collect::<rusqlite::Result<_>>()?

@@ -34,7 +34,7 @@ impl Database {
         settings: &CollectionsSettings,
     ) -> Result<Imported> {
         let now = file.created;
-        let owner = found(self.owner(owner_name)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner_name)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
         let name = file.details.name.clone();
         let (mut details, mut replaced) = (MemberDetails::default(), None);
@@ -64,6 +64,7 @@ impl Database {
             let freed = "SELECT files.bytes + members.bytes FROM members JOIN files ON files.number = members.file
                 WHERE members.number = ?1";
             let freed = self
+                .file
                 .connection
                 .query_row(freed, [member], |row| number(row, 0))?;
             larger.files_max = larger.files_max.saturating_add(1);
@@ -71,13 +72,13 @@ impl Database {
         }
         let both = (collection, file.id.as_str());
         let member = self
-            .add_file(owner_name, file, content, &larger)
+            .add_file(owner_name, file, &content, &larger)
             .and_then(|()| self.add_member(owner_name, both, &details, (now, &larger)))
             .map_err(|error| full_by(error, settings))?;
         let update = "UPDATE members SET replaces = ?3 WHERE collection = ?1
             AND file = (SELECT number FROM files WHERE id = ?2)";
         let row = params![of, file.id, replaced];
-        self.connection.execute(update, row)?;
+        self.file.connection.execute(update, row)?;
         Ok(Imported {
             name,
             is_unchanged: false,
@@ -97,6 +98,7 @@ impl Database {
         let find = "SELECT members.number, members.replaces, EXISTS (SELECT 1 FROM chunks WHERE member = members.number AND changed > 0)
             FROM members JOIN files ON files.number = members.file WHERE members.collection = ?1 AND files.id = ?2";
         let row = self
+            .file
             .connection
             .query_row(find, params![collection, present], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, bool>(2)?))
@@ -109,7 +111,7 @@ impl Database {
             return Ok(Some(member));
         }
         let forget = "UPDATE members SET replaces = NULL WHERE number = ?1";
-        self.connection.execute(forget, [member])?;
+        self.file.connection.execute(forget, [member])?;
         self.remove_file(owner, present, now)?;
         Ok(older)
     }
@@ -125,7 +127,7 @@ impl Database {
         let select = "SELECT files.id, files.details FROM members JOIN files ON files.number = members.file
             WHERE members.collection = ?1 AND (files.expires IS NULL OR files.expires > ?2) ORDER BY members.number DESC";
         let rows = {
-            let mut select = self.connection.prepare_cached(select)?;
+            let mut select = self.file.connection.prepare_cached(select)?;
             let rows = select.query_map([collection, stored(now)], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
@@ -133,7 +135,8 @@ impl Database {
         };
         for (id, sealed) in rows {
             let details: FileDetails =
-                self.open_piece(owner, &sealed, &super::files::about_details(&id))?;
+                self.file
+                    .open_value(owner, &sealed, &super::files::about_details(&id))?;
             if details.name == name {
                 return Ok(Some(id));
             }

@@ -39,7 +39,7 @@ impl Database {
             Lane::First => {
                 // One that the first lane has begun and does not read any more is for the other lane.
                 let left = "UPDATE members SET attempts = 2 WHERE status = 'in_progress' AND cut = 0 AND attempts = 1";
-                self.connection.execute(left, [])?;
+                self.file.connection.execute(left, [])?;
                 0..=0
             }
             Lane::Again => 2..=i64::MAX,
@@ -55,7 +55,7 @@ impl Database {
                 JOIN files ON files.number = members.file
             WHERE members.number = ?1";
         let next: Option<i64> = {
-            let mut next = self.connection.prepare_cached(next)?;
+            let mut next = self.file.connection.prepare_cached(next)?;
             let row = params![attempts.start(), attempts.end(), last_owner];
             next.query_row(row, |row| row.get(0)).optional()?
         };
@@ -63,7 +63,7 @@ impl Database {
             return Ok(None);
         };
         let found: Option<(Job, Sealed)> = {
-            let mut find = self.connection.prepare_cached(find)?;
+            let mut find = self.file.connection.prepare_cached(find)?;
             let row = find.query_row([next], |row| {
                 let attempts = number(row, 2)?;
                 let job = Job {
@@ -85,14 +85,18 @@ impl Database {
             return Ok(None);
         };
         let begun = "UPDATE members SET attempts = attempts + 1 WHERE number = ?1";
-        self.connection.execute(begun, [job.member])?;
+        self.file.connection.execute(begun, [job.member])?;
         let details: MemberDetails =
-            self.open_piece(job.owner, &details, &members::about(job.member))?;
+            self.file
+                .open_value(job.owner, &details, &members::about(job.member))?;
         let of_file: crate::model::FileDetails =
-            self.open_piece(job.owner, &of_file, &files::about_details(&file))?;
+            self.file
+                .open_value(job.owner, &of_file, &files::about_details(&file))?;
         job.rules = details.rules;
         job.name = of_file.name;
-        job.content = self.open_bytes(job.owner, &content, &files::about_content(&file))?;
+        job.content = self
+            .file
+            .open(job.owner, &content, &files::about_content(&file))?;
         Ok(Some(job))
     }
 
@@ -100,7 +104,7 @@ impl Database {
     pub(crate) fn awaits(&mut self, job: &Job) -> Result<bool> {
         let awaited =
             "SELECT 1 FROM members WHERE number = ?1 AND status = 'in_progress' AND cut = 0";
-        let mut awaited = self.connection.prepare_cached(awaited)?;
+        let mut awaited = self.file.connection.prepare_cached(awaited)?;
         Ok(awaited.exists([job.member])?)
     }
 
@@ -116,6 +120,7 @@ impl Database {
         let awaited =
             "SELECT details FROM members WHERE number = ?1 AND status = 'in_progress' AND cut = 0";
         let awaited: Option<Vec<u8>> = self
+            .file
             .connection
             .query_row(awaited, [job.member], |row| row.get(0))
             .optional()?;
@@ -123,7 +128,8 @@ impl Database {
             return Ok(0);
         };
         let details: MemberDetails =
-            self.open_piece(job.owner, &details, &members::about(job.member))?;
+            self.file
+                .open_value(job.owner, &details, &members::about(job.member))?;
         if details.rules != job.rules {
             // It is to be cut otherwise by now.
             return Ok(0);
@@ -160,17 +166,18 @@ impl Database {
         let mut details = self.details_of(owner, member)?;
         details.failure = Some(failure);
         let update = "UPDATE members SET status = 'failed', cut = 0, chunks = 0, bytes = 0 WHERE number = ?1";
-        self.connection.execute(update, [member])?;
+        self.file.connection.execute(update, [member])?;
         self.write_member(owner, collection, member, &details)
     }
 
     /// Removes all chunks of a file of a collection.
     pub(super) fn remove_chunks(&mut self, collection: i64, member: i64) -> Result<()> {
         self.has_removed = true;
-        self.connection
+        self.file
+            .connection
             .execute("DELETE FROM chunks WHERE member = ?1", [member])?;
         let update = "UPDATE collections SET removals = removals + 1 WHERE number = ?1";
-        self.connection.execute(update, [collection])?;
+        self.file.connection.execute(update, [collection])?;
         Ok(())
     }
 
@@ -188,6 +195,7 @@ impl Database {
         );
         let row = params![job.collection, job.member];
         let count = self
+            .file
             .connection
             .query_row(&count, row, |row| number(row, 0))?;
         if count.saturating_add(chunks.len() as u64) > chunks_max {
@@ -200,6 +208,7 @@ impl Database {
                 ON members.file = files.number WHERE members.number = (SELECT replaces FROM members WHERE number = ?1)), 0)
             FROM members WHERE number = ?1 OR number = (SELECT replaces FROM members WHERE number = ?1)";
         let freed = self
+            .file
             .connection
             .query_row(freed, [job.member], |row| number(row, 0))?;
         let bytes: usize = chunks
@@ -222,21 +231,23 @@ impl Database {
     /// Stores chunks beside those of the last reading, which are found until the new ones are complete.
     fn write_chunks(&mut self, job: &Job, chunks: &[ChunkText]) -> Result<()> {
         let left = "DELETE FROM chunks WHERE member = ?1 AND changed = 0";
-        self.connection.execute(left, [job.member])?;
+        self.file.connection.execute(left, [job.member])?;
         let mut bytes = 0;
         for (place, chunk) in (0_i64..).zip(chunks) {
-            let text = self.seal(job.owner, chunk, &about_text(job.member, place))?;
+            let text = self
+                .file
+                .seal_value(job.owner, chunk, &about_text(job.member, place))?;
             bytes += text.len() as u64;
             let insert =
                 "INSERT INTO chunks (collection, member, place, text, vector, space, changed)
                 VALUES (?1, ?2, ?3, ?4, x'', 0, 0)";
-            let mut insert = self.connection.prepare_cached(insert)?;
+            let mut insert = self.file.connection.prepare_cached(insert)?;
             insert.execute(params![job.collection, job.member, place, text])?;
         }
         let update =
             "UPDATE members SET cut = 1, attempts = 0, bytes = bytes + ?2 WHERE number = ?1";
         let row = params![job.member, stored(bytes)];
-        self.connection.execute(update, row)?;
+        self.file.connection.execute(update, row)?;
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ impl Database {
         details: &MemberDetails,
         (now, settings): (u64, &CollectionsSettings),
     ) -> Result<Member> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
         let (_, file_number) = self.file_of(owner, file, now)?;
         if let Some(present) = self.member_of(owner, of, file, now)? {
@@ -70,6 +70,7 @@ impl Database {
         }
         let count = "SELECT count(*) FROM members WHERE collection = ?1";
         let count = self
+            .file
             .connection
             .query_row(count, [of], |row| number(row, 0))?;
         if count >= settings.files_max {
@@ -81,12 +82,15 @@ impl Database {
         }
         let insert = "INSERT INTO members (collection, file, created, status, attempts, chunks, bytes, details)
             VALUES (?1, ?2, ?3, 'in_progress', 0, 0, 0, x'')";
-        self.connection
+        self.file
+            .connection
             .execute(insert, params![of, file_number, stored(now)])?;
-        let number = self.connection.last_insert_rowid();
+        let number = self.file.connection.last_insert_rowid();
         self.write_member(owner, of, number, details)?;
         let touch = "UPDATE collections SET used = ?2 WHERE number = ?1";
-        self.connection.execute(touch, params![of, stored(now)])?;
+        self.file
+            .connection
+            .execute(touch, params![of, stored(now)])?;
         Ok(Member {
             file: file.to_owned(),
             created: now,
@@ -99,11 +103,11 @@ impl Database {
     /// Has a file of a collection read again. The chunks of the last reading are found until the new ones are complete.
     fn read_again(&mut self, member: i64) -> Result<()> {
         let new = "DELETE FROM chunks WHERE member = ?1 AND changed = 0";
-        self.connection.execute(new, [member])?;
+        self.file.connection.execute(new, [member])?;
         let update = "UPDATE members SET status = 'in_progress', attempts = 0, cut = 0,
                 bytes = (SELECT coalesce(sum(length(text) + length(vector)), 0) FROM chunks WHERE member = ?1)
             WHERE number = ?1";
-        self.connection.execute(update, [member])?;
+        self.file.connection.execute(update, [member])?;
         Ok(())
     }
 
@@ -111,7 +115,7 @@ impl Database {
     pub(super) fn changed(&mut self, collection: i64) -> Result<u64> {
         let update =
             "UPDATE collections SET version = version + 1 WHERE number = ?1 RETURNING version";
-        let mut update = self.connection.prepare_cached(update)?;
+        let mut update = self.file.connection.prepare_cached(update)?;
         let version = update.query_row([collection], |row| number(row, 0));
         Ok(version.optional()?.unwrap_or_default())
     }
@@ -123,10 +127,11 @@ impl Database {
         member: i64,
         details: &MemberDetails,
     ) -> Result<()> {
-        let sealed = self.seal(owner, details, &about(member))?;
+        let sealed = self.file.seal_value(owner, details, &about(member))?;
         let version = stored(self.changed(collection)?);
         let update = "UPDATE members SET details = ?2, changed = ?3 WHERE number = ?1";
-        self.connection
+        self.file
+            .connection
             .execute(update, params![member, sealed, version])?;
         Ok(())
     }
@@ -143,7 +148,7 @@ impl Database {
             "SELECT {MEMBER} FROM members JOIN files ON files.number = members.file WHERE {OF_COLLECTION} AND files.id = :file"
         );
         let found = {
-            let mut find = self.connection.prepare_cached(&find)?;
+            let mut find = self.file.connection.prepare_cached(&find)?;
             let parameters =
                 named_params! {":collection": collection, ":file": file, ":now": stored(now)};
             find.query_row(parameters, raw).optional()?
@@ -153,7 +158,9 @@ impl Database {
 
     pub(super) fn opened(&mut self, owner: i64, raw: Raw) -> Result<(Member, i64)> {
         let mut member = raw.member;
-        member.details = self.open_piece(owner, &raw.sealed, &about(raw.number))?;
+        member.details = self
+            .file
+            .open_value(owner, &raw.sealed, &about(raw.number))?;
         Ok((member, raw.number))
     }
 
@@ -165,7 +172,7 @@ impl Database {
         file: &str,
         now: u64,
     ) -> Result<Member> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
         let (member, _) = found(self.member_of(owner, of, file, now)?, Thing::Member)?;
         Ok(member)
@@ -179,7 +186,7 @@ impl Database {
         page: &PageQuery,
         (status, now): (Option<Status>, u64),
     ) -> Result<Page<Member>> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
         let (after, before) =
             page.bounds(|id| Ok(found(self.member_of(owner, of, id, now)?, Thing::Member)?.1))?;
@@ -189,7 +196,7 @@ impl Database {
         let select = super::collections::paged("members", MEMBER, &condition, page);
         let select = select.replacen("FROM members", &format!("FROM {tables}"), 1);
         let rows = {
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let status = status.map(Status::name);
             let parameters = named_params! {
                 ":collection": of, ":now": stored(now), ":status": status, ":after": after, ":before": before,
@@ -214,7 +221,7 @@ impl Database {
         attributes: Attributes,
         now: u64,
     ) -> Result<Member> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
         let (mut member, number) = found(self.member_of(owner, of, file, now)?, Thing::Member)?;
         member.details.attributes = attributes;
@@ -230,7 +237,7 @@ impl Database {
         file: &str,
         now: u64,
     ) -> Result<()> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let (_, _, of) = self.collection_of(owner, collection, now)?;
         let (_, number) = found(self.member_of(owner, of, file, now)?, Thing::Member)?;
         self.take_out(of, number)
@@ -241,11 +248,13 @@ impl Database {
         self.remove_chunks(collection, number)?;
         let replaced = "DELETE FROM members WHERE number = ?1 RETURNING replaces";
         let replaced: Option<i64> = self
+            .file
             .connection
             .query_row(replaced, [number], |row| row.get(0))?;
         if let Some(replaced) = replaced {
             let owner = "SELECT owner FROM collections WHERE number = ?1";
             let owner: i64 = self
+                .file
                 .connection
                 .query_row(owner, [collection], |row| row.get(0))?;
             self.erase_replaced(owner, replaced)?;

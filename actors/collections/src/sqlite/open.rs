@@ -2,11 +2,13 @@
 
 use std::{cell::Cell, path::PathBuf, sync::Arc, time::Duration};
 
-use kebne_file::{Found, Kind, OWNERS, Owners, PrivateFile};
+use kebne_file::{Kind, OpenFile, OwnedFile, Tables};
+use kebne_file_store::FileStore;
 use kebne_seal::Keyring;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::OptionalExtension as _;
 
 use super::{Database, Result};
+use crate::model::StoreError;
 
 /// The file (`KebC`).
 const KIND: Kind = Kind {
@@ -80,11 +82,20 @@ ALTER TABLE collections ADD COLUMN file_days INTEGER;
 CREATE INDEX members_by_age ON members (collection, created);
 ";
 
+const TABLES: Tables = Tables {
+    create: &[SCHEMA, INDEXES, AGES],
+    upgrade: |format| match format {
+        1 => Some(&[UPGRADE, INDEXES, AGES]),
+        2 => Some(&[AGES]),
+        _ => None,
+    },
+    survives_power_loss: false,
+};
+
 /// The place of the file and its key; clones share its identity.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    file: PrivateFile,
-    keyring: Option<Keyring>,
+    file: OwnedFile,
     /// The name of the space of the embedder's vectors.
     space: Arc<str>,
 }
@@ -98,106 +109,61 @@ impl Place {
         file_size_max: u64,
     ) -> Self {
         Self {
-            file: PrivateFile::new(path, KIND, file_size_max),
-            keyring,
+            file: OwnedFile::new(path, (KIND, TABLES), keyring, file_size_max),
             space: space.into(),
         }
-    }
-
-    /// Returns `true` if there is a file, or there was one since the start.
-    pub(crate) fn exists(&self) -> bool {
-        self.file.exists()
-    }
-
-    /// Opens the file, or creates it if there was none since the start.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be opened, is not a store of collections, has another key, or has disappeared.
-    pub(crate) fn open(&self) -> Result<Database> {
-        let connection = self
-            .file
-            .open(|connection, found| self.prepare(connection, found))?;
-        let database = self.database(connection);
-        database.add_space()?;
-        Ok(database)
     }
 
     /// Opens the existing file a second time, to read.
     ///
     /// # Errors
-    /// As [`Place::open`].
+    /// As [`FileStore::open`].
     pub(crate) fn open_to_read(&self) -> Result<Database> {
         Ok(self.database(self.file.open_again()?))
     }
 
-    /// Does a step that removes data, also while the disk is full.
-    pub(crate) fn removing<T>(&self, step: impl FnOnce() -> T) -> T {
-        self.file.removing(step)
-    }
-
-    /// Fails if the file is not the one that was opened first.
-    pub(crate) fn check(&self) -> Result<()> {
-        Ok(self.file.check()?)
-    }
-
-    fn database(&self, connection: Connection) -> Database {
+    fn database(&self, file: OpenFile) -> Database {
         Database {
-            connection,
-            owners: Owners::new(self.keyring.clone()),
+            file,
             space_name: Arc::clone(&self.space),
             space: Cell::new(None),
             has_removed: false,
         }
     }
-
-    /// Creates the tables of a new file, and checks what an existing file is and whether the key is its key.
-    fn prepare(&self, connection: &Connection, found: Found) -> Result<()> {
-        let (file, master) = (&self.file, self.keyring.as_ref());
-        let steps: &[&str] = match found {
-            Found::Nothing => {
-                let tables = [OWNERS, SCHEMA, INDEXES, AGES];
-                return Ok(file.create(connection, &tables, master)?);
-            }
-            Found::Present => &[],
-            Found::Other(1) => &[UPGRADE, INDEXES, AGES],
-            Found::Other(2) => &[AGES],
-            Found::Other(_) => return Err(file.is_not_ours().into()),
-        };
-        if file.has_old_key(connection, master)?
-            && let Some(master) = master
-        {
-            let owners = Owners::new(Some(master.clone()));
-            file.rotate(connection, master, |connection| {
-                owners.wrap_again(connection)
-            })?;
-        }
-        if !steps.is_empty() {
-            upgrade(connection, steps)?;
-        }
-        Ok(())
-    }
 }
 
-/// Brings a file of an older format to the present one.
-fn upgrade(connection: &Connection, steps: &[&str]) -> Result<()> {
-    let transaction = connection.unchecked_transaction()?;
-    for step in steps {
-        transaction.execute_batch(step)?;
+impl FileStore for Place {
+    type Open = Database;
+    type Error = StoreError;
+
+    fn file(&self) -> &OwnedFile {
+        &self.file
     }
-    transaction.pragma_update(None, "user_version", KIND.format)?;
-    transaction.commit()?;
-    tracing::info!(
-        format = KIND.format,
-        "the file of collections was brought to a new format"
-    );
-    Ok(())
+
+    fn open(&self) -> Result<Database> {
+        let database = self.database(self.file.open()?);
+        database.add_space()?;
+        Ok(database)
+    }
+
+    fn open_file(database: &mut Database) -> &mut OpenFile {
+        &mut database.file
+    }
+
+    fn is_failure(error: &StoreError) -> bool {
+        matches!(error, StoreError::Failed(_) | StoreError::Damaged(_))
+    }
+
+    fn takes_removed(database: &mut Database) -> bool {
+        std::mem::take(&mut database.has_removed)
+    }
 }
 
 impl Database {
     /// Gives the space of the embedder a number.
     fn add_space(&self) -> Result<()> {
         let insert = "INSERT OR IGNORE INTO spaces (name) VALUES (?1)";
-        self.connection.execute(insert, [&*self.space_name])?;
+        self.file.connection.execute(insert, [&*self.space_name])?;
         Ok(())
     }
 
@@ -208,7 +174,10 @@ impl Database {
         }
         let find = "SELECT number FROM spaces WHERE name = ?1";
         let name = &*self.space_name;
-        let found = self.connection.query_row(find, [name], |row| row.get(0));
+        let found = self
+            .file
+            .connection
+            .query_row(find, [name], |row| row.get(0));
         let space = found.optional()?;
         self.space.set(space);
         Ok(space.unwrap_or(-1))

@@ -53,23 +53,23 @@ pub(crate) struct ChunkRow {
 impl Database {
     /// Runs a step that only reads, and sees one state of the store.
     pub(crate) fn read<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.connection.execute_batch("BEGIN")?;
+        self.file.connection.execute_batch("BEGIN")?;
         let done = step(self);
         // Nothing was written.
-        self.connection.execute_batch("ROLLBACK").ok();
+        self.file.connection.execute_batch("ROLLBACK").ok();
         // An owner's number may be given anew.
-        self.owners.clear();
+        self.file.forget_keys();
         done
     }
 
     /// Returns a collection of an owner, to be searched.
     pub(crate) fn visible(&self, owner: &str, id: &str, now: u64) -> Result<Visible> {
-        let owner = found(self.owner(owner)?, Thing::Collection)?;
+        let owner = found(self.file.owner(owner)?, Thing::Collection)?;
         let lives = collections::lives();
         let find = format!(
             "SELECT number, version, removals FROM collections WHERE id = :id AND owner = :owner AND {lives}"
         );
-        let mut find = self.connection.prepare_cached(&find)?;
+        let mut find = self.file.connection.prepare_cached(&find)?;
         let parameters = named_params! {":id": id, ":owner": owner, ":now": stored(now)};
         let row = find.query_row(parameters, |row| {
             Ok(Visible {
@@ -86,7 +86,7 @@ impl Database {
     pub(crate) fn indexed(&mut self, of: &Visible, since: u64) -> Result<Vec<Indexed>> {
         let select = "SELECT number, details FROM members WHERE collection = ?1 AND changed > ?2";
         let rows = {
-            let mut select = self.connection.prepare_cached(select)?;
+            let mut select = self.file.connection.prepare_cached(select)?;
             let rows = select.query_map(params![of.number, stored(since)], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
@@ -95,7 +95,8 @@ impl Database {
         let mut all = Vec::with_capacity(rows.len());
         for (member, sealed) in rows {
             let details: MemberDetails =
-                self.open_piece(of.owner, &sealed, &members::about(member))?;
+                self.file
+                    .open_value(of.owner, &sealed, &members::about(member))?;
             all.push(Indexed {
                 member,
                 attributes: details.attributes,
@@ -107,7 +108,7 @@ impl Database {
     /// Returns the numbers of all chunks of a collection that are found.
     pub(crate) fn chunk_numbers(&self, of: &Visible) -> Result<Vec<i64>> {
         let select = "SELECT number FROM chunks WHERE collection = ?1 AND changed > 0";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         let rows = select.query_map([of.number], |row| row.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -127,7 +128,7 @@ impl Database {
             let select = "SELECT number, member, place, text, vector, space, changed FROM chunks
                 WHERE collection = ?1 AND (changed, number) > (?2, ?3) ORDER BY changed, number LIMIT 50";
             let rows: Vec<Raw> = {
-                let mut select = self.connection.prepare_cached(select)?;
+                let mut select = self.file.connection.prepare_cached(select)?;
                 let behind = params![of.number, place_of_last.0, place_of_last.1];
                 let rows = select.query_map(behind, |row| {
                     Ok((
@@ -151,7 +152,7 @@ impl Database {
                 let mut read = |with_text: bool| {
                     let text = if with_text {
                         let about = ingestion::about_text(member, place);
-                        Some(self.open_piece(of.owner, &text, &about)?)
+                        Some(self.file.open_value(of.owner, &text, &about)?)
                     } else {
                         None
                     };
@@ -181,7 +182,7 @@ impl Database {
             return Ok(None);
         }
         let about = ingestion::about_vector(member, place);
-        let bytes = self.open_bytes(owner, sealed, &about)?;
+        let bytes = self.file.open(owner, sealed, &about)?;
         Ok(Vector::from_bytes(&bytes).ok())
     }
 
@@ -204,7 +205,7 @@ impl Database {
                 AND chunks.collection IN (SELECT value FROM json_each(:collections))";
         let space = self.space()?;
         let rows: Vec<Raw> = {
-            let mut select = self.connection.prepare_cached(select)?;
+            let mut select = self.file.connection.prepare_cached(select)?;
             let parameters = named_params! {
                 ":chunks": listed(chunks)?, ":space": space, ":owner": owner, ":collections": listed(&collections)?,
             };
@@ -234,7 +235,7 @@ impl Database {
             files::LIVES
         );
         let row: Option<Raw> = {
-            let mut find = self.connection.prepare_cached(&find)?;
+            let mut find = self.file.connection.prepare_cached(&find)?;
             let parameters = named_params! {
                 ":chunk": chunk, ":collection": of.number, ":owner": of.owner, ":now": stored(now),
             };
@@ -256,15 +257,19 @@ impl Database {
             return Ok(None);
         };
         let details: crate::model::FileDetails =
-            self.open_piece(of.owner, &details, &files::about_details(&file))?;
+            self.file
+                .open_value(of.owner, &details, &files::about_details(&file))?;
         let of_member: MemberDetails =
-            self.open_piece(of.owner, &of_member, &members::about(member))?;
+            self.file
+                .open_value(of.owner, &of_member, &members::about(member))?;
         Ok(Some(ChunkRow {
             file,
             name: details.name,
             attributes: of_member.attributes,
             place: place.unsigned_abs(),
-            text: self.open_piece(of.owner, &text, &ingestion::about_text(member, place))?,
+            text: self
+                .file
+                .open_value(of.owner, &text, &ingestion::about_text(member, place))?,
             vector: if space == self.space()? {
                 self.vector(of.owner, (member, place), &vector)?
             } else {
@@ -285,14 +290,15 @@ impl Database {
         let select = "SELECT members.number, chunks.place, chunks.text FROM chunks JOIN members ON members.number = chunks.member
             JOIN files ON files.number = members.file WHERE chunks.collection = ?1 AND chunks.changed > 0 AND files.id = ?2 ORDER BY chunks.place";
         let rows = {
-            let mut select = self.connection.prepare_cached(select)?;
+            let mut select = self.file.connection.prepare_cached(select)?;
             let rows = select.query_map(params![of.number, member.file], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
             rows.collect::<rusqlite::Result<Vec<(i64, i64, Vec<u8>)>>>()?
         };
         let texts = rows.into_iter().map(|(member, place, text)| {
-            self.open_piece(of.owner, &text, &ingestion::about_text(member, place))
+            let about = ingestion::about_text(member, place);
+            Ok(self.file.open_value(of.owner, &text, &about)?)
         });
         texts.collect()
     }

@@ -9,10 +9,11 @@ impl Database {
         let mut totals = Totals::default();
         let collections = "SELECT count(*) FROM collections";
         totals.collections = self
+            .file
             .connection
             .query_row(collections, [], |row| number(row, 0))?;
         let select = "SELECT status, count(*), coalesce(sum(chunks), 0), coalesce(sum(bytes), 0) FROM members GROUP BY status";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let status: String = row.get(0)?;

@@ -44,12 +44,10 @@ fn the_key_can_be_replaced_and_a_wrong_one_is_refused() {
         details: FileDetails::default(),
     };
     let mut first = database(&path, &a).unwrap();
-    first
-        .step(
-            || true,
-            |database| database.add_file("ann", &file, LAKE.into(), &settings),
-        )
-        .unwrap();
+    step(&mut first, |database| {
+        database.add_file("ann", &file, LAKE.as_bytes(), &settings)
+    })
+    .unwrap();
     drop(first);
     let wrong = database(&path, &b).unwrap_err();
     assert!(matches!(wrong, StoreError::Damaged(_)), "{wrong}");
@@ -60,7 +58,9 @@ fn the_key_can_be_replaced_and_a_wrong_one_is_refused() {
     drop(database(&path, &format!("{b}{a}")).unwrap());
     // The old key is not needed any more.
     let mut rotated = database(&path, &b).unwrap();
-    let content = rotated.step(|| true, |database| database.content("ann", "file-1", 2));
+    let content = step(&mut rotated, |database| {
+        database.content("ann", "file-1", 2)
+    });
     assert_eq!(content.unwrap(), LAKE.as_bytes());
     assert!(database(&path, &a).is_err());
 }
@@ -88,38 +88,31 @@ fn what_has_expired_is_gone_at_once_and_erased_by_the_sweep() {
         bytes: 0,
         waiting: 0,
     };
-    database
-        .step(
-            || true,
-            |database| {
-                database.add_file("ann", &file("file-1", Some(5)), vec![1], &settings)?;
-                database.add_file("ann", &file("file-2", None), vec![1], &settings)?;
-                database.add_collection("ann", &collection, &settings)
-            },
-        )
-        .unwrap();
-    let mut step = |now| {
-        database.step(
-            || true,
-            |database| {
-                let file = database.file("ann", "file-1", now).is_ok();
-                let collection = database.collection("ann", "vs_1", now).is_ok();
-                Ok((
-                    file,
-                    collection,
-                    database.remove_expired(now, Ages::default())?,
-                ))
-            },
-        )
+    step(&mut database, |database| {
+        database.add_file("ann", &file("file-1", Some(5)), &[1], &settings)?;
+        database.add_file("ann", &file("file-2", None), &[1], &settings)?;
+        database.add_collection("ann", &collection, &settings)
+    })
+    .unwrap();
+    let mut look = |now| {
+        step(&mut database, |database| {
+            let file = database.file("ann", "file-1", now).is_ok();
+            let collection = database.collection("ann", "vs_1", now).is_ok();
+            Ok((
+                file,
+                collection,
+                database.remove_expired(now, Ages::default())?,
+            ))
+        })
     };
-    assert_eq!(step(4), Ok((true, true, 0)));
-    assert_eq!(step(5), Ok((false, true, 1)));
-    assert_eq!(step(DAY_MS), Ok((false, false, 1)));
-    assert_eq!(step(DAY_MS), Ok((false, false, 0)));
+    assert_eq!(look(4), Ok((true, true, 0)));
+    assert_eq!(look(5), Ok((false, true, 1)));
+    assert_eq!(look(DAY_MS), Ok((false, false, 1)));
+    assert_eq!(look(DAY_MS), Ok((false, false, 0)));
     assert!(
-        database
-            .step(|| true, |database| database.file("ann", "file-2", DAY_MS))
-            .is_ok()
+        step(&mut database, |database| database
+            .file("ann", "file-2", DAY_MS))
+        .is_ok()
     );
 }
 

@@ -68,9 +68,7 @@ async fn many_chunks_are_erased_in_small_steps_and_are_invisible_from_the_first_
     let of_ann = collection(&collections, "ann").await;
     add(&collections, "ann", &of_ann, "a.txt", "Ann said this.").await;
     let mut database = world.place().open().unwrap();
-    let hidden = database
-        .step(|| true, |database| database.hide("ann"))
-        .unwrap();
+    let hidden = step(&mut database, |database| database.hide("ann")).unwrap();
     assert_eq!((hidden.collections, hidden.files), (1, 1));
     let read = collections.collection("ann", &of_ann).await;
     assert!(read.is_err());
@@ -103,37 +101,29 @@ async fn documents_that_are_too_old_are_erased_by_the_sweep() {
         },
     };
     let settings = CollectionsSettings::default();
-    database
-        .step(
-            || true,
-            |database| {
-                for (id, created) in [("file-old", 1000), ("file-new", 2000)] {
-                    database.add_file("ann", &file(id, created), b"abc".to_vec(), &settings)?;
-                }
-                Ok(())
-            },
-        )
-        .unwrap();
+    step(&mut database, |database| {
+        for (id, created) in [("file-old", 1000), ("file-new", 2000)] {
+            database.add_file("ann", &file(id, created), b"abc", &settings)?;
+        }
+        Ok(())
+    })
+    .unwrap();
     let sweep = |database: &mut Database, before: Option<u64>| {
         let ages = Ages {
             document: before.map(|before| Duration::from_millis(5000 - before)),
             member: None,
         };
-        let removed = database.step(|| true, |database| database.remove_expired(5000, ages));
+        let removed = step(database, |database| database.remove_expired(5000, ages));
         removed.unwrap()
     };
     assert_eq!(sweep(&mut database, None), 0);
     assert_eq!(sweep(&mut database, Some(1000)), 0);
     assert_eq!(sweep(&mut database, Some(1001)), 1);
     let find = |database: &mut Database, id: &str| {
-        database
-            .step(|| true, |database| database.file("ann", id, 5000))
-            .is_ok()
+        step(database, |database| database.file("ann", id, 5000)).is_ok()
     };
     assert!(!find(&mut database, "file-old") && find(&mut database, "file-new"));
     assert_eq!(sweep(&mut database, Some(3000)), 1);
-    let held = database
-        .step(|| true, |database| database.held("ann"))
-        .unwrap();
+    let held = step(&mut database, |database| database.held("ann")).unwrap();
     assert_eq!(held, Holdings::default(), "the key goes with the last file");
 }

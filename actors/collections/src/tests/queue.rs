@@ -23,15 +23,12 @@ async fn a_file_that_a_killed_process_was_reading_is_read_once_by_the_next() {
             },
         };
         let settings = &world.settings;
-        let job = database.step(
-            || true,
-            |database| {
-                database.add_file("ann", &mountain, MOUNTAIN.into(), settings)?;
-                let details = MemberDetails::default();
-                database.add_member("ann", (&id, "file-2"), &details, (2, settings))?;
-                database.next_job(Lane::First, 0)
-            },
-        );
+        let job = step(&mut database, |database| {
+            database.add_file("ann", &mountain, MOUNTAIN.as_bytes(), settings)?;
+            let details = MemberDetails::default();
+            database.add_member("ann", (&id, "file-2"), &details, (2, settings))?;
+            database.next_job(Lane::First, 0)
+        });
         assert_eq!(job.unwrap().unwrap().name, "mountain.md");
         (done.file, id)
     };
@@ -140,18 +137,18 @@ fn owners_take_turns_and_what_was_begun_is_for_the_other_lane() {
                         purpose: String::new(),
                     },
                 };
-                database.add_file(owner, &file, LAKE.into(), &settings)?;
+                database.add_file(owner, &file, LAKE.as_bytes(), &settings)?;
                 let details = MemberDetails::default();
                 let member = (collection.id.as_str(), file.id.as_str());
                 database.add_member(owner, member, &details, (1, &settings))?;
             }
             Ok(())
         };
-        database.step(|| true, add).unwrap();
+        step(&mut database, add).unwrap();
     }
     let mut last = 0;
     let mut next = |lane| {
-        let job = database.step(|| true, |database| database.next_job(lane, last));
+        let job = step(&mut database, |database| database.next_job(lane, last));
         let job = job.unwrap()?;
         last = job.owner;
         Some((job.name, job.attempts))

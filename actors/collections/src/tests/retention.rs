@@ -7,8 +7,8 @@ fn day(days: u64) -> u64 {
     1_000_000 + days * DAY_MS
 }
 
-fn sweep(database: &mut Database, now: u64, ages: Ages) -> usize {
-    let removed = database.step(|| true, |database| database.remove_expired(now, ages));
+fn sweep(database: &mut Database, now: u64, ages: Ages) -> u64 {
+    let removed = step(database, |database| database.remove_expired(now, ages));
     removed.unwrap()
 }
 
@@ -105,28 +105,27 @@ fn a_file_of_format_2_gets_ages_and_keeps_what_it_has() {
     };
     let key = "a".repeat(64);
     let mut first = database(&path, &key).unwrap();
-    first
-        .step(
-            || true,
-            |database| database.add_collection("ann", &collection, &settings),
-        )
-        .unwrap();
+    step(&mut first, |database| {
+        database.add_collection("ann", &collection, &settings)
+    })
+    .unwrap();
     drop(first);
     let connection = rusqlite::Connection::open(&path).unwrap();
     let back = "DROP INDEX members_by_age; ALTER TABLE collections DROP COLUMN file_days; PRAGMA user_version = 2";
     connection.execute_batch(back).unwrap();
     drop(connection);
     let mut upgraded = database(&path, &key).unwrap();
-    let read = upgraded.step(|| true, |database| database.collection("ann", "vs_1", 6));
+    let read = step(&mut upgraded, |database| {
+        database.collection("ann", "vs_1", 6)
+    });
     let read = read.unwrap();
     assert_eq!((read.expires_after_days, read.file_days), (Some(9), None));
     let change = CollectionChange {
         file_days: Some(Some(3)),
         ..CollectionChange::default()
     };
-    let changed = upgraded.step(
-        || true,
-        |database| database.change_collection("ann", "vs_1", change, 7),
-    );
+    let changed = step(&mut upgraded, |database| {
+        database.change_collection("ann", "vs_1", change, 7)
+    });
     assert_eq!(changed.unwrap().file_days, Some(3));
 }

@@ -112,33 +112,6 @@ async fn without_its_file_everything_is_refused_until_it_is_back() {
     collections.stop();
 }
 
-#[test]
-fn a_step_whose_caller_has_gone_is_not_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut database = database(&folder.path().join("c.sqlite"), &"a".repeat(64)).unwrap();
-    let settings = CollectionsSettings::default();
-    let file = FileRecord {
-        id: "file-1".to_owned(),
-        created: 1,
-        expires: None,
-        bytes: 1,
-        details: FileDetails::default(),
-    };
-    let claim = crate::manager::Claim::default();
-    let add = |database: &mut Database| {
-        let added = database.add_file("ann", &file, LAKE.into(), &settings);
-        // The caller gives up while the step works.
-        assert!(claim.abandon());
-        added
-    };
-    let error = database.step(|| claim.commit(), add).unwrap_err();
-    assert!(error.to_string().contains("longer than its caller waited"));
-    let kept = database.step(|| true, |database| database.file("ann", "file-1", 2));
-    assert_eq!(kept, Err(StoreError::NotFound(Thing::File)));
-    let claim = crate::manager::Claim::default();
-    assert!(claim.commit() && !claim.abandon());
-}
-
 #[actix::test]
 async fn a_page_before_an_item_has_the_items_next_to_it() {
     let world = World::new();
@@ -298,10 +271,9 @@ fn an_import_that_has_no_room_names_the_bound_that_is_set() {
         bytes: 0,
         waiting: 0,
     };
-    let added = database.step(
-        || true,
-        |database| database.add_collection("ann", &collection, &settings),
-    );
+    let added = step(&mut database, |database| {
+        database.add_collection("ann", &collection, &settings)
+    });
     added.unwrap();
     let mut import = |id: &str, name: &str, content: &str, settings: &CollectionsSettings| {
         let file = FileRecord {
@@ -314,10 +286,9 @@ fn an_import_that_has_no_room_names_the_bound_that_is_set() {
                 purpose: "assistants".to_owned(),
             },
         };
-        let imported = database.step(
-            || true,
-            |database| database.import("ann", "vs_1", (&file, content.into()), settings),
-        );
+        let imported = step(&mut database, |database| {
+            database.import("ann", "vs_1", (&file, content.into()), settings)
+        });
         // It is read.
         let connection = rusqlite::Connection::open(folder.path().join("c.sqlite")).unwrap();
         connection

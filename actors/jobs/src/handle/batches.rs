@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use kebne_file_store::StepKind;
+
 use crate::{
     counts::Count,
-    handle::{Jobs, Kind},
+    handle::Jobs,
     id::new_id,
     model::{Batch, Delivery, JobError, Line, NewBatch, Page, PageQuery, StoreError},
     sqlite::{Collecting, Database},
@@ -28,7 +30,7 @@ impl Jobs {
             database.add_batch(&owner, (&id, &new, &ids), (now, &settings))
         };
         let batch = self
-            .large_step(bytes, Kind::Makes, Err(NO_BATCH), act)
+            .large_step(bytes, StepKind::Makes, Err(NO_BATCH), act)
             .await?;
         self.counts().add(Count::Queued, jobs);
         self.wake();
@@ -42,7 +44,7 @@ impl Jobs {
     pub async fn batch(&self, owner: &str, id: &str) -> Result<Batch, JobError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         let act = move |database: &mut Database| database.batch(&owner, &id);
-        self.step(Kind::Reads, Err(NO_BATCH), act).await
+        self.step(StepKind::Reads, Err(NO_BATCH), act).await
     }
 
     /// Returns batches, the newest first.
@@ -53,7 +55,7 @@ impl Jobs {
         let owner = owner.to_owned();
         let unmade = page.of_nothing();
         let act = move |database: &mut Database| database.batches(&owner, &page);
-        self.step(Kind::Reads, unmade, act).await
+        self.step(StepKind::Reads, unmade, act).await
     }
 
     /// Cancels the jobs of a batch that have not ended.
@@ -63,7 +65,7 @@ impl Jobs {
     pub async fn cancel_batch(&self, owner: &str, id: &str) -> Result<Batch, JobError> {
         let (of, batch, now) = (owner.to_owned(), id.to_owned(), self.now());
         let act = move |database: &mut Database| database.cancel_batch(&of, &batch, now);
-        let batch = self.step(Kind::Writes, Err(NO_BATCH), act).await?;
+        let batch = self.step(StepKind::Writes, Err(NO_BATCH), act).await?;
         self.changed(id, None);
         self.wake();
         Ok(batch)
@@ -77,7 +79,7 @@ impl Jobs {
         let now = self.now();
         let until = now.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
         let act = move |database: &mut Database| database.next_ended_batch((now, until));
-        self.step(Kind::Writes, Ok(None), act).await
+        self.step(StepKind::Writes, Ok(None), act).await
     }
 
     /// Returns jobs of a batch with their results, in order, from the first one after a number on.
@@ -92,7 +94,7 @@ impl Jobs {
     ) -> Result<Vec<Line>, JobError> {
         let number = batch.number;
         let act = move |database: &mut Database| database.lines(number, after, limit);
-        self.step(Kind::Reads, Ok(Vec::new()), act).await
+        self.step(StepKind::Reads, Ok(Vec::new()), act).await
     }
 
     /// Ends a batch whose results were collected. Returns `false` if its lease has passed.
@@ -103,7 +105,7 @@ impl Jobs {
     ) -> Result<bool, JobError> {
         let (now, id) = (self.now(), collected.batch.id.clone());
         let act = move |database: &mut Database| database.end_batch(&collected, &details, now);
-        let is_ended = self.step(Kind::Writes, Ok(false), act).await?;
+        let is_ended = self.step(StepKind::Writes, Ok(false), act).await?;
         self.changed(&id, None);
         Ok(is_ended)
     }
@@ -115,7 +117,7 @@ impl Jobs {
     ) -> Result<(Option<Delivery>, Option<u64>), JobError> {
         let now = self.now();
         let act = move |database: &mut Database| database.next_delivery(now, lease);
-        self.step(Kind::Writes, Ok((None, None)), act).await
+        self.step(StepKind::Writes, Ok((None, None)), act).await
     }
 
     /// Removes a notice, or has it delivered again after a time.
@@ -126,6 +128,6 @@ impl Jobs {
     ) -> Result<(), JobError> {
         let (at, now) = ((delivery.number, delivery.fence), self.now());
         let act = move |database: &mut Database| database.settle_delivery(at, again, now);
-        self.step(Kind::Writes, Ok(()), act).await
+        self.step(StepKind::Writes, Ok(()), act).await
     }
 }

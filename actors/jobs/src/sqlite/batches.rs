@@ -48,11 +48,14 @@ impl Database {
         (id, new, ids): (&str, &NewBatch, &[String]),
         (now, settings): (u64, &JobsSettings),
     ) -> Result<Batch> {
-        let owner = self.owner_or_new(name)?;
+        let owner = self.file.owner_or_new(name)?;
         self.check_room(owner, &new.jobs, settings)?;
-        let details = self.seal(owner, &new.details, &about("batch", id))?;
+        let details = self.file.seal(owner, &new.details, &about("batch", id))?;
         let notify = new.notify.as_ref();
-        let notify = notify.map(|target| self.seal(owner, target.as_bytes(), &about("notify", id)));
+        let notify = notify.map(|target| {
+            self.file
+                .seal(owner, target.as_bytes(), &about("notify", id))
+        });
         let insert = "INSERT INTO batches (id, owner, created, expires, details, notify) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let expires = stored(later(now, new.lifetime.min(LIFETIME_MAX)));
         let row = params![
@@ -63,8 +66,8 @@ impl Database {
             details,
             notify.transpose()?
         ];
-        self.connection.execute(insert, row)?;
-        let batch = self.connection.last_insert_rowid();
+        self.file.connection.execute(insert, row)?;
+        let batch = self.file.connection.last_insert_rowid();
         for (id, job) in ids.iter().zip(&new.jobs) {
             self.insert(owner, Some(batch), (id, job), now)?;
         }
@@ -73,22 +76,25 @@ impl Database {
 
     /// Returns a batch of an owner.
     pub(crate) fn batch(&mut self, owner: &str, id: &str) -> Result<Batch> {
-        let owner = self.owner(owner)?.unwrap_or(-1);
+        let owner = self.file.owner(owner)?.unwrap_or(-1);
         let find = format!("SELECT {BATCH} FROM batches WHERE id = ?1 AND owner = ?2");
-        let found = self.connection.query_row(&find, params![id, owner], raw);
+        let found = self
+            .file
+            .connection
+            .query_row(&find, params![id, owner], raw);
         let found = found.optional()?.ok_or(StoreError::NotFound("batch"))?;
         self.complete(found)
     }
 
     /// Returns batches of an owner, the newest first.
     pub(crate) fn batches(&mut self, owner: &str, page: &PageQuery) -> Result<Page<Batch>> {
-        let owner = self.owner(owner)?.unwrap_or(-1);
+        let owner = self.file.owner(owner)?.unwrap_or(-1);
         let after = self.place_of("batches", owner, page)?;
         let select = format!(
             "SELECT {BATCH} FROM batches WHERE owner = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3"
         );
         let rows = {
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let limit = stored(page.limit as u64 + 1);
             let rows = select.query_map(params![owner, after, limit], raw)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()?
@@ -103,7 +109,9 @@ impl Database {
 
     /// Adds the sealed details and the states of the jobs, which are counted until the results are collected.
     fn complete(&mut self, (at, mut batch, counts, details, owner): Raw) -> Result<Batch> {
-        batch.details = self.open(owner, details, &about("batch", &batch.id))?;
+        batch.details = self
+            .file
+            .open(owner, &details, &about("batch", &batch.id))?;
         if let Some(counts) = counts {
             batch.counts = serde_json::from_str(&counts).unwrap_or_default();
             batch.started = Some(batch.created);
@@ -111,7 +119,7 @@ impl Database {
         }
         let select =
             "SELECT state, count(*), min(started) FROM jobs WHERE batch = ?1 GROUP BY state";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         let mut rows = select.query([at])?;
         while let Some(row) = rows.next()? {
             let count = number(row, 1)?;
@@ -135,7 +143,9 @@ impl Database {
             return Ok(batch);
         }
         let mark = "UPDATE batches SET cancelling = coalesce(cancelling, ?2) WHERE id = ?1";
-        self.connection.execute(mark, params![id, stored(now)])?;
+        self.file
+            .connection
+            .execute(mark, params![id, stored(now)])?;
         let of = "batch = (SELECT number FROM batches WHERE id = ?1)";
         loop {
             let ended = self.end_queued(of, params![id], State::Cancelled, now)?;
@@ -144,7 +154,7 @@ impl Database {
             }
         }
         let mark = format!("UPDATE jobs SET cancelling = 1 WHERE state = 'running' AND {of}");
-        self.connection.execute(&mark, [id])?;
+        self.file.connection.execute(&mark, [id])?;
         self.batch(name, id)
     }
 
@@ -162,6 +172,7 @@ impl Database {
             RETURNING {BATCH}, fence"
         );
         let found = self
+            .file
             .connection
             .query_row(&find, [stored(now), stored(until)], |row| {
                 Ok((raw(row)?, row.get(10)?))
@@ -173,7 +184,7 @@ impl Database {
         Ok(Some(Collecting {
             number: raw.0,
             fence,
-            owner: self.name_of(raw.4)?,
+            owner: self.file.owner_name(raw.4)?,
             batch: self.complete(raw)?,
         }))
     }
@@ -183,7 +194,7 @@ impl Database {
         let select = "SELECT number, id, owner, state, label, result FROM jobs
             WHERE batch = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
         let rows = {
-            let mut select = self.connection.prepare_cached(select)?;
+            let mut select = self.file.connection.prepare_cached(select)?;
             let rows = select.query_map(params![batch, after, stored(limit as u64)], |row| {
                 let line = Line {
                     number: row.get(0)?,
@@ -197,11 +208,11 @@ impl Database {
             rows.collect::<rusqlite::Result<Vec<(Line, i64, Vec<u8>)>>>()?
         };
         let lines = rows.into_iter().map(|(mut line, owner, label)| {
-            let label = self.open(owner, label, &about("label", &line.id))?;
+            let label = self.file.open(owner, &label, &about("label", &line.id))?;
             line.label = String::from_utf8_lossy(&label).into_owned();
             if !line.result.is_empty() {
                 let sealed = std::mem::take(&mut line.result);
-                line.result = self.open(owner, sealed, &about("result", &line.id))?;
+                line.result = self.file.open(owner, &sealed, &about("result", &line.id))?;
             }
             Ok(line)
         });
@@ -217,23 +228,23 @@ impl Database {
     ) -> Result<bool> {
         let find =
             "SELECT owner, notify FROM batches WHERE number = ?1 AND fence = ?2 AND ended IS NULL";
-        let found =
-            self.connection
-                .query_row(find, params![collected.number, collected.fence], |row| {
-                    Ok((row.get(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-                });
+        let found = self.file.connection.query_row(
+            find,
+            params![collected.number, collected.fence],
+            |row| Ok((row.get(0)?, row.get::<_, Option<Vec<u8>>>(1)?)),
+        );
         let Some((owner, notify)) = found.optional()? else {
             return Ok(false);
         };
         let id = &collected.batch.id;
-        let details = self.seal(owner, details, &about("batch", id))?;
+        let details = self.file.seal(owner, details, &about("batch", id))?;
         let counts = serde_json::to_string(&collected.batch.counts);
         let counts = counts.map_err(|error| StoreError::Failed(error.to_string()))?;
         let update = "UPDATE batches SET ended = ?2, details = ?3, counts = ?4 WHERE number = ?1";
         let row = params![collected.number, stored(now), details, counts];
-        self.connection.execute(update, row)?;
+        self.file.connection.execute(update, row)?;
         let remove = "DELETE FROM jobs WHERE batch = ?1";
-        self.connection.execute(remove, [collected.number])?;
+        self.file.connection.execute(remove, [collected.number])?;
         let ended = Ended {
             id: id.clone(),
             state: state_of(&collected.batch),

@@ -16,10 +16,10 @@ type Raw = ((i64, String, u32, i64), i64, Vec<u8>);
 impl Database {
     pub(super) fn add_delivery(&mut self, owner: i64, notice: &Notice, now: u64) -> Result<()> {
         let id = new_id("msg_")?;
-        let notice = self.seal_value(owner, notice, &about("notice", &id))?;
+        let notice = self.file.seal_value(owner, notice, &about("notice", &id))?;
         let insert = "INSERT INTO deliveries (id, owner, due, notice) VALUES (?1, ?2, ?3, ?4)";
         let row = params![id, owner, stored(now), notice];
-        self.connection.execute(insert, row)?;
+        self.file.connection.execute(insert, row)?;
         Ok(())
     }
 
@@ -33,7 +33,7 @@ impl Database {
             WHERE number = (SELECT number FROM deliveries WHERE due <= ?1 ORDER BY due LIMIT 1)
             RETURNING number, id, owner, attempts, fence, notice";
         let times = params![stored(now), stored(later(now, lease))];
-        let found = self.connection.query_row(find, times, |row| {
+        let found = self.file.connection.query_row(find, times, |row| {
             let delivery = (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
             Ok((delivery, row.get(2)?, row.get(5)?))
         });
@@ -41,19 +41,20 @@ impl Database {
         let Some(((number, id, attempt, fence), owner, notice)) = found else {
             let next = "SELECT min(due) FROM deliveries";
             let next = self
+                .file
                 .connection
                 .query_row(next, [], |row| optional(row, 0))?;
             return Ok((None, next));
         };
-        let notice = self.open_or_empty(owner, notice, &about("notice", &id))?;
+        let notice = self.open_or_empty(owner, &notice, &about("notice", &id))?;
         let Ok(notice) = serde_json::from_slice(&notice) else {
             let remove = "DELETE FROM deliveries WHERE number = ?1";
-            self.connection.execute(remove, [number])?;
+            self.file.connection.execute(remove, [number])?;
             return Ok((None, Some(now)));
         };
         let delivery = Delivery {
             notice,
-            owner: self.name_of(owner)?,
+            owner: self.file.owner_name(owner)?,
             number,
             fence,
             id,
@@ -72,12 +73,12 @@ impl Database {
         match again {
             None => {
                 let remove = "DELETE FROM deliveries WHERE number = ?1 AND fence = ?2";
-                self.connection.execute(remove, [number, fence])?;
+                self.file.connection.execute(remove, [number, fence])?;
             }
             Some(after) => {
                 let update = "UPDATE deliveries SET due = ?3 WHERE number = ?1 AND fence = ?2";
                 let due = stored(later(now, after));
-                self.connection.execute(update, [number, fence, due])?;
+                self.file.connection.execute(update, [number, fence, due])?;
             }
         }
         Ok(())

@@ -38,10 +38,11 @@ impl Database {
         (id, new): (&str, &NewJob),
         (now, settings): (u64, &JobsSettings),
     ) -> Result<(Job, bool)> {
-        let owner = self.owner_or_new(name)?;
+        let owner = self.file.owner_or_new(name)?;
         if let Some(key) = &new.idempotency {
             let find = "SELECT id FROM jobs WHERE owner = ?1 AND key = ?2";
             let find = self
+                .file
                 .connection
                 .query_row(find, params![owner, key], |row| row.get(0));
             let known: Option<String> = find.optional()?;
@@ -69,7 +70,7 @@ impl Database {
         let waiting = "SELECT
             (SELECT count(*) FROM jobs WHERE owner = ?1 AND state = 'queued')
             + (SELECT count(*) FROM jobs WHERE owner = ?1 AND state = 'running')";
-        let mut waiting = self.connection.prepare_cached(waiting)?;
+        let mut waiting = self.file.connection.prepare_cached(waiting)?;
         let waiting = waiting.query_row([owner], |row| number(row, 0))?;
         if waiting.saturating_add(more.len() as u64) > settings.waiting_max {
             return full("jobs that wait", "waiting_max", settings.waiting_max);
@@ -86,7 +87,7 @@ impl Database {
     /// Returns the bytes of an owner's requests and results.
     pub(super) fn bytes_of(&self, owner: i64) -> Result<u64> {
         let sum = "SELECT coalesce(sum(bytes), 0) FROM jobs WHERE owner = ?1";
-        let mut sum = self.connection.prepare_cached(sum)?;
+        let mut sum = self.file.connection.prepare_cached(sum)?;
         Ok(sum.query_row([owner], |row| number(row, 0))?)
     }
 
@@ -97,16 +98,21 @@ impl Database {
         (id, new): (&str, &NewJob),
         now: u64,
     ) -> Result<()> {
-        let request = self.seal(owner, &new.request, &about("request", id))?;
-        let label = self.seal(owner, new.label.as_bytes(), &about("label", id))?;
+        let request = self.file.seal(owner, &new.request, &about("request", id))?;
+        let label = self
+            .file
+            .seal(owner, new.label.as_bytes(), &about("label", id))?;
         let notify = new.notify.as_ref();
-        let notify = notify.map(|target| self.seal(owner, target.as_bytes(), &about("notify", id)));
+        let notify = notify.map(|target| {
+            self.file
+                .seal(owner, target.as_bytes(), &about("notify", id))
+        });
         let insert = "INSERT INTO jobs
             (id, owner, batch, state, priority, created, due, expires, bytes, key, label, request, notify)
             VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         let expires = later(now, new.lifetime.min(LIFETIME_MAX));
         let bytes = stored(new.request.len() as u64);
-        let mut insert = self.connection.prepare_cached(insert)?;
+        let mut insert = self.file.connection.prepare_cached(insert)?;
         insert.execute(params![
             id,
             owner,
@@ -125,9 +131,9 @@ impl Database {
 
     /// Returns a job of an owner.
     pub(crate) fn job(&mut self, owner: &str, id: &str) -> Result<Job> {
-        let owner = self.owner(owner)?.ok_or(StoreError::NotFound("job"))?;
+        let owner = self.file.owner(owner)?.ok_or(StoreError::NotFound("job"))?;
         let find = format!("SELECT {JOB}, number FROM jobs WHERE id = ?1 AND owner = ?2");
-        let mut find = self.connection.prepare_cached(&find)?;
+        let mut find = self.file.connection.prepare_cached(&find)?;
         let found = find.query_row(params![id, owner], |row| {
             Ok((job(row)?, row.get::<_, i64>(10)?))
         });
@@ -135,7 +141,7 @@ impl Database {
         if job.state == State::Queued {
             let ahead = "SELECT count(*) FROM jobs
                 WHERE state = 'queued' AND owner = ?1 AND (priority, number) < (?2, ?3)";
-            let mut ahead = self.connection.prepare_cached(ahead)?;
+            let mut ahead = self.file.connection.prepare_cached(ahead)?;
             job.ahead = ahead.query_row(params![owner, job.priority, at], |row| number(row, 0))?;
         }
         Ok(job)
@@ -143,14 +149,17 @@ impl Database {
 
     /// Returns the request and the result of a job.
     pub(crate) fn content(&mut self, owner: &str, id: &str) -> Result<(Vec<u8>, Vec<u8>)> {
-        let owner = self.owner(owner)?.ok_or(StoreError::NotFound("job"))?;
+        let owner = self.file.owner(owner)?.ok_or(StoreError::NotFound("job"))?;
         let find = "SELECT request, result FROM jobs WHERE id = ?1 AND owner = ?2";
-        let found = self.connection.query_row(find, params![id, owner], |row| {
-            Ok((row.get(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-        });
+        let found = self
+            .file
+            .connection
+            .query_row(find, params![id, owner], |row| {
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+            });
         let (request, result) = found.optional()?.ok_or(StoreError::NotFound("job"))?;
-        let request = self.open(owner, request, &about("request", id))?;
-        let result = result.map(|result| self.open(owner, result, &about("result", id)));
+        let request = self.file.open(owner, &request, &about("request", id))?;
+        let result = result.map(|result| self.file.open(owner, &result, &about("result", id)));
         Ok((request, result.transpose()?.unwrap_or_default()))
     }
 
@@ -161,13 +170,13 @@ impl Database {
         page: &PageQuery,
         of: Option<State>,
     ) -> Result<Page<Job>> {
-        let owner = self.owner(owner)?.unwrap_or(-1);
+        let owner = self.file.owner(owner)?.unwrap_or(-1);
         let after = self.place_of("jobs", owner, page)?;
         let select = format!(
             "SELECT {JOB} FROM jobs WHERE owner = :owner AND batch IS NULL AND number < :after
                 AND (:state IS NULL OR state = :state) ORDER BY number DESC LIMIT :limit"
         );
-        let mut select = self.connection.prepare_cached(&select)?;
+        let mut select = self.file.connection.prepare_cached(&select)?;
         let parameters = named_params! {
             ":owner": owner, ":after": after, ":state": of.map(State::name),
             ":limit": stored(page.limit as u64 + 1),
@@ -183,6 +192,7 @@ impl Database {
         };
         let find = format!("SELECT number FROM {table} WHERE id = ?1 AND owner = ?2");
         let find = self
+            .file
             .connection
             .query_row(&find, params![after, owner], |row| row.get(0));
         find.optional()?.ok_or(StoreError::NotListed)
@@ -191,7 +201,7 @@ impl Database {
     /// Cancels a job that waits, or marks one that runs.
     pub(crate) fn cancel(&mut self, name: &str, id: &str, now: u64) -> Result<Job> {
         let job = self.job(name, id)?;
-        let owner = self.owner(name)?.unwrap_or(-1);
+        let owner = self.file.owner(name)?.unwrap_or(-1);
         match job.state {
             State::Queued => {
                 self.end_queued(
@@ -203,7 +213,7 @@ impl Database {
             }
             State::Running => {
                 let mark = "UPDATE jobs SET cancelling = 1 WHERE id = ?1 AND owner = ?2";
-                self.connection.execute(mark, params![id, owner])?;
+                self.file.connection.execute(mark, params![id, owner])?;
             }
             _ => {}
         }
@@ -222,7 +232,7 @@ impl Database {
             "SELECT number, id, owner, notify FROM jobs WHERE state = 'queued' AND {condition} LIMIT 1000"
         );
         let rows = {
-            let mut select = self.connection.prepare_cached(&select)?;
+            let mut select = self.file.connection.prepare_cached(&select)?;
             let rows = select.query_map(parameters, |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
@@ -231,7 +241,7 @@ impl Database {
         let mut all = Vec::with_capacity(rows.len());
         for (at, id, owner, notify) in rows {
             let update = "UPDATE jobs SET state = ?2, ended = ?3, until = NULL WHERE number = ?1";
-            let mut update = self.connection.prepare_cached(update)?;
+            let mut update = self.file.connection.prepare_cached(update)?;
             update.execute(params![at, to.name(), stored(now)])?;
             drop(update);
             let ended = Ended { id, state: to };
@@ -245,7 +255,7 @@ impl Database {
     pub(crate) fn totals(&self) -> Result<Totals> {
         let mut totals = Totals::default();
         let select = "SELECT state, count(*), coalesce(sum(bytes), 0) FROM jobs GROUP BY state";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             totals.jobs.insert(state(row, 0)?.name(), number(row, 1)?);
@@ -253,7 +263,7 @@ impl Database {
         }
         let rest = "SELECT (SELECT count(*) FROM batches WHERE ended IS NULL), (SELECT count(*) FROM deliveries),
             (SELECT min(created) FROM jobs WHERE state = 'queued')";
-        let rest = self.connection.query_row(rest, [], |row| {
+        let rest = self.file.connection.query_row(rest, [], |row| {
             Ok((number(row, 0)?, number(row, 1)?, optional(row, 2)?))
         })?;
         (totals.batches_open, totals.notices, totals.oldest_queued) = rest;

@@ -65,7 +65,7 @@ impl Database {
     /// Queues the jobs whose leases have passed, or ends those that have had all their attempts; returns how many wait again.
     fn queue_lost(&mut self, attempts_max: u32, now: u64, ended: &mut Vec<Ended>) -> Result<u64> {
         let again = "UPDATE jobs SET state = 'queued', due = ?1, until = NULL WHERE state = 'running' AND until <= ?1";
-        let lost = self.connection.execute(again, [stored(now)])? as u64;
+        let lost = self.file.connection.execute(again, [stored(now)])? as u64;
         if lost > 0 {
             let condition = "cancelling = 1";
             ended.extend(self.end_queued(condition, &[], State::Cancelled, now)?);
@@ -77,7 +77,7 @@ impl Database {
 
     fn running_by_owner(&self) -> Result<BTreeMap<i64, u64>> {
         let select = "SELECT owner, count(*) FROM jobs WHERE state = 'running' GROUP BY owner";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         let rows = select.query_map([], |row| Ok((row.get(0)?, number(row, 1)?)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -90,7 +90,7 @@ impl Database {
                 SELECT (SELECT min(jobs.owner) FROM jobs WHERE jobs.state = 'queued' AND jobs.owner > owner.number)
                 FROM owner WHERE owner.number IS NOT NULL
             ) SELECT number FROM owner WHERE number IS NOT NULL";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         let rows = select.query_map([], |row| row.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -99,7 +99,7 @@ impl Database {
     fn candidate(&self, owner: i64, now: u64) -> Result<Option<Candidate>> {
         let find = "SELECT number, priority FROM jobs
             WHERE state = 'queued' AND owner = ?1 AND due <= ?2 ORDER BY priority, number LIMIT 1";
-        let mut find = self.connection.prepare_cached(find)?;
+        let mut find = self.file.connection.prepare_cached(find)?;
         let found = find.query_row(params![owner, stored(now)], |row| {
             Ok(Candidate {
                 number: row.get(0)?,
@@ -114,7 +114,7 @@ impl Database {
                 started = coalesce(started, ?3)
             WHERE number = ?1 RETURNING id, fence, attempts, priority, expires, request";
         let (leased, request) = {
-            let mut update = self.connection.prepare_cached(update)?;
+            let mut update = self.file.connection.prepare_cached(update)?;
             update.query_row(params![at, stored(until), stored(now)], |row| {
                 let leased = Leased {
                     id: row.get(0)?,
@@ -128,12 +128,12 @@ impl Database {
                     owner: String::new(),
                     request: Vec::new(),
                 };
-                Ok((leased, row.get(5)?))
+                Ok((leased, row.get::<_, Vec<u8>>(5)?))
             })?
         };
         Ok(Leased {
-            request: self.open_or_empty(owner, request, &about("request", &leased.id))?,
-            owner: self.name_of(owner)?,
+            request: self.open_or_empty(owner, &request, &about("request", &leased.id))?,
+            owner: self.file.owner_name(owner)?,
             ..leased
         })
     }
@@ -144,7 +144,7 @@ impl Database {
                 SELECT min(due) AS at FROM jobs WHERE state = 'queued' AND due > ?1
                 UNION ALL SELECT min(expires) FROM jobs WHERE state = 'queued'
                 UNION ALL SELECT min(until) FROM jobs WHERE state = 'running')";
-        let mut select = self.connection.prepare_cached(select)?;
+        let mut select = self.file.connection.prepare_cached(select)?;
         Ok(select.query_row([stored(now)], |row| optional(row, 0))?)
     }
 
@@ -157,7 +157,7 @@ impl Database {
         let update =
             "UPDATE jobs SET until = ?3 WHERE number = ?1 AND fence = ?2 AND state = 'running'
             RETURNING cancelling";
-        let mut update = self.connection.prepare_cached(update)?;
+        let mut update = self.file.connection.prepare_cached(update)?;
         let until = stored(later(now, lease));
         let renewed = leases.iter().map(|lease| {
             let row = update.query_row(params![lease.number, lease.fence, until], |row| {
@@ -181,18 +181,19 @@ impl Database {
     ) -> Result<Option<State>> {
         let find = "SELECT owner, attempts, cancelling, expires, notify FROM jobs
             WHERE number = ?1 AND fence = ?2 AND state = 'running'";
-        let found = self
-            .connection
-            .query_row(find, params![lease.number, lease.fence], |row| {
-                let notify: Option<Vec<u8>> = row.get(4)?;
-                Ok((
-                    row.get(0)?,
-                    row.get(1)?,
-                    row.get(2)?,
-                    number(row, 3)?,
-                    notify,
-                ))
-            });
+        let found =
+            self.file
+                .connection
+                .query_row(find, params![lease.number, lease.fence], |row| {
+                    let notify: Option<Vec<u8>> = row.get(4)?;
+                    Ok((
+                        row.get(0)?,
+                        row.get(1)?,
+                        row.get(2)?,
+                        number(row, 3)?,
+                        notify,
+                    ))
+                });
         let found: Option<Attempted> = found.optional()?;
         let Some((owner, attempts, is_cancelling, expires, notify)) = found else {
             return Ok(None);
@@ -213,13 +214,15 @@ impl Database {
             Outcome::Again { after, counts, .. } => {
                 let again = "UPDATE jobs SET state = 'queued', until = NULL, due = ?2, attempts = attempts - ?3 WHERE number = ?1";
                 let due = stored(later(now, after));
-                self.connection
+                self.file
+                    .connection
                     .execute(again, params![lease.number, due, u8::from(!counts)])?;
                 return Ok(Some(State::Queued));
             }
         };
         let bytes = stored(result.len() as u64);
-        let result = (!result.is_empty()).then(|| self.seal(owner, &result, &about("result", id)));
+        let result =
+            (!result.is_empty()).then(|| self.file.seal(owner, &result, &about("result", id)));
         let update = "UPDATE jobs SET state = ?2, ended = ?3, until = NULL, result = ?4, bytes = bytes + ?5 WHERE number = ?1";
         let end = params![
             lease.number,
@@ -228,7 +231,7 @@ impl Database {
             result.transpose()?,
             bytes
         ];
-        self.connection.execute(update, end)?;
+        self.file.connection.execute(update, end)?;
         let ended = Ended {
             id: id.to_owned(),
             state: to,

@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use kebne_file::{Found, Kind, OWNERS, Owners, PrivateFile};
+use kebne_file::{Kind, OpenFile, OwnedFile, Tables};
+use kebne_file_store::FileStore;
 use kebne_seal::Keyring;
-use rusqlite::Connection;
 
 use super::{Database, Result};
+use crate::model::StoreError;
 
 /// The file (`KebJ`).
 const KIND: Kind = Kind {
@@ -51,70 +52,45 @@ CREATE INDEX deliveries_due ON deliveries (due);
 CREATE INDEX deliveries_by_owner ON deliveries (owner);
 ";
 
+const TABLES: Tables = Tables {
+    create: &[SCHEMA],
+    upgrade: Tables::no_upgrade,
+    // Unlike sessions, a job that was acknowledged must survive the end of the machine too.
+    survives_power_loss: true,
+};
+
 /// The place of the file and its key; clones share its identity.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    file: PrivateFile,
-    keyring: Option<Keyring>,
-}
+pub(crate) struct Place(OwnedFile);
 
 impl Place {
     /// Creates the place of a file that may not exist yet. A step removes about `removed_max` bytes at most.
     pub(crate) fn new(path: PathBuf, keyring: Option<Keyring>, removed_max: u64) -> Self {
-        Self {
-            file: PrivateFile::new(path, KIND, removed_max),
-            keyring,
-        }
+        Self(OwnedFile::new(path, (KIND, TABLES), keyring, removed_max))
+    }
+}
+
+impl FileStore for Place {
+    type Open = Database;
+    type Error = StoreError;
+
+    fn file(&self) -> &OwnedFile {
+        &self.0
     }
 
-    /// Returns `true` if there is a file, or there was one since the start.
-    pub(crate) fn exists(&self) -> bool {
-        self.file.exists()
-    }
-
-    /// Opens the file, or creates it if there was none since the start.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be opened, is not a store of jobs, has another key, or has disappeared.
-    pub(crate) fn open(&self) -> Result<Database> {
-        let connection = self
-            .file
-            .open(|connection, found| self.prepare(connection, found))?;
-        // Unlike sessions, a job that was acknowledged must survive the end of the machine too.
-        connection.pragma_update(None, "synchronous", "FULL")?;
+    fn open(&self) -> Result<Database> {
+        let file = self.0.open()?;
         Ok(Database {
-            connection,
-            owners: Owners::new(self.keyring.clone()),
+            file,
             last_owner: 0,
         })
     }
 
-    /// Does a step that removes data, also while the disk is full.
-    pub(crate) fn removing<T>(&self, step: impl FnOnce() -> T) -> T {
-        self.file.removing(step)
+    fn open_file(database: &mut Database) -> &mut OpenFile {
+        &mut database.file
     }
 
-    /// Fails if the file is not the one that was opened first.
-    pub(crate) fn check(&self) -> Result<()> {
-        Ok(self.file.check()?)
-    }
-
-    /// Creates the tables of a new file, and checks what an existing file is and whether the key is its key.
-    fn prepare(&self, connection: &Connection, found: Found) -> Result<()> {
-        let (file, master) = (&self.file, self.keyring.as_ref());
-        match found {
-            Found::Nothing => return Ok(file.create(connection, &[OWNERS, SCHEMA], master)?),
-            Found::Present => {}
-            Found::Other(_) => return Err(file.is_not_ours().into()),
-        }
-        if file.has_old_key(connection, master)?
-            && let Some(master) = master
-        {
-            let owners = Owners::new(Some(master.clone()));
-            file.rotate(connection, master, |connection| {
-                owners.wrap_again(connection)
-            })?;
-        }
-        Ok(())
+    fn is_failure(error: &StoreError) -> bool {
+        matches!(error, StoreError::Failed(_) | StoreError::Damaged(_))
     }
 }
