@@ -33,8 +33,11 @@ pub(crate) fn upstream_that(
     thread::spawn(move || {
         for (number, socket) in listener.incoming().enumerate() {
             let mut socket = socket.unwrap();
-            let request = read_request(&socket);
-            if asked.send(request).is_err() {
+            // A caller that is killed leaves in the middle of its request.
+            let Ok((_, body)) = try_read_parts(&socket) else {
+                continue;
+            };
+            if asked.send(serde_json::from_str(&body).unwrap()).is_err() {
                 return;
             }
             let write = Arc::clone(&write);
@@ -44,17 +47,20 @@ pub(crate) fn upstream_that(
     (url, requests)
 }
 
-fn read_request(socket: &TcpStream) -> Value {
-    serde_json::from_str(&read_parts(socket).1).unwrap()
-}
-
 /// Reads a request; returns its head and its body.
 pub(crate) fn read_parts(socket: &TcpStream) -> (String, String) {
-    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    try_read_parts(socket).unwrap()
+}
+
+/// Reads a request as [`read_parts`] does; fails if the connection ends before the request does.
+fn try_read_parts(socket: &TcpStream) -> io::Result<(String, String)> {
+    let mut reader = BufReader::new(socket.try_clone()?);
     let (mut head, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -64,8 +70,8 @@ pub(crate) fn read_parts(socket: &TcpStream) -> (String, String) {
         head.push_str(&line);
     }
     let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    (head, String::from_utf8(body).unwrap())
+    reader.read_exact(&mut body)?;
+    Ok((head, String::from_utf8(body).unwrap()))
 }
 
 pub(crate) fn whole(text: &str) -> String {

@@ -49,6 +49,8 @@ fn a_shadow_on_the_backend_of_the_call_takes_no_place_that_calls_need() {
     let direct = chat("Hi", json!({"model": "small"}));
     assert_eq!(program.send("POST", CHAT, &[], &direct).status, 200);
     asked_raw(&requests);
+    program.await_metric(r#"kebne_limit{lane="b"} 4.0"#);
+    program.await_metric(r#"kebne_in_flight{lane="b"} 0.0"#);
     let both = || {
         let mut sent = [asked_raw(&requests), asked_raw(&requests)];
         sent.sort_by_key(|request| request["model"].to_string());
