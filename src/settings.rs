@@ -358,7 +358,9 @@ impl Settings {
     /// Returns an error for each model of the embedder and of sessions that does not exist.
     fn unknown_inner_models(&self, path: &str) -> Vec<SettingsError> {
         let memory = &self.context.memory;
-        let known = self.model_names();
+        let services: Vec<String> = routes::service_names(self).collect();
+        let mut known = self.model_names();
+        known.extend(services.iter().map(String::as_str));
         let models = [
             ("embedder.model", &self.embedder.model),
             ("retrieval.rerank_model", &self.retrieval.rerank_model),
@@ -400,7 +402,9 @@ impl Settings {
 
     /// Returns an error for each model that a key may call and that does not exist.
     fn unknown_models_of_keys(&self, path: &str) -> Vec<SettingsError> {
+        let services: Vec<String> = routes::service_names(self).collect();
         let mut known = self.model_names();
+        known.extend(services.iter().map(String::as_str));
         known.extend(self.routes.iter().map(|route| route.name.as_str()));
         known.extend(self.functions.iter().map(|one| one.name.as_str()));
         known.extend(self.agents.iter().map(|agent| agent.name.as_str()));

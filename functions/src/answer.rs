@@ -13,6 +13,9 @@ pub type Variables = BTreeMap<String, Option<String>>;
 /// The most variables of an answer and of a session, and the longest name and value of one in characters, as for the metadata of sessions.
 pub const VARIABLES_MAX: (usize, usize, usize) = (16, 64, 512);
 
+/// The role of the message of an answer.
+const ASSISTANT: &str = "assistant";
+
 /// The member of an answer that sets variables.
 const VARIABLES: &str = "variables";
 
@@ -49,20 +52,37 @@ pub struct Answer {
 
 /// The answer of a function to a chat.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ChatAnswer {
+pub struct ChatAnswer {
+    form: Form,
+    variables: Variables,
+    misfit: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Form {
     /// A whole answer in `OpenAI`'s dialect.
-    Whole(Map<String, Value>, Variables),
+    Whole(Map<String, Value>),
     /// A message of the assistant.
     Message {
-        /// The message.
         message: Map<String, Value>,
         /// Why it ends there; `stop` unless the function says otherwise.
         finish_reason: String,
         /// The tokens, if the function counts them.
         usage: Option<Value>,
-        /// The variables that it sets.
-        variables: Variables,
     },
+}
+
+/// The status of a refusal that the function itself has made, and not a server in front of it: its caller's fault, in the function's own words.
+///
+/// 401, 403 and 407 concern what the gateway shows the function, 408, 425 and 429 the moment. A 404 or 405 without JSON comes from a server that
+/// has no function at the path.
+pub fn is_own_refusal(status: u16, body: &[u8]) -> bool {
+    match status {
+        401 | 403 | 407 | 408 | 425 | 429 => false,
+        404 | 405 => serde_json::from_slice::<Map<String, Value>>(body).is_ok(),
+        400..=499 => true,
+        _ => false,
+    }
 }
 
 impl Answer {
@@ -125,13 +145,26 @@ impl Answer {
             Value::Bool(value) => return Ok(ChatAnswer::of_text(&value.to_string())),
             Value::Null | Value::Array(_) => return Err(UnusableAnswer::NotChat),
         };
-        let variables = variables(answer.remove(VARIABLES))?;
-        if answer.get("choices").is_some_and(Value::is_array) {
-            return Ok(ChatAnswer::Whole(answer, variables));
+        let (variables, misfit) = match variables(answer.remove(VARIABLES))? {
+            Ok(variables) => (variables, None),
+            Err(misfit) => (Variables::new(), Some(misfit)),
+        };
+        let of = |form| ChatAnswer {
+            form,
+            variables,
+            misfit,
+        };
+        check_usage(answer.get("usage"))?;
+        if let Some(Value::Array(choices)) = answer.get_mut("choices") {
+            complete(choices);
+            return Ok(of(Form::Whole(answer)));
         }
         let message = match (answer.remove("message"), answer.remove("content")) {
             (Some(Value::Object(mut message)), _) => {
-                message.entry("role").or_insert_with(|| "assistant".into());
+                let role = message.entry("role").or_insert_with(|| ASSISTANT.into());
+                if role != ASSISTANT {
+                    return Err(wrong("message.role", "`assistant`"));
+                }
                 message.entry("content").or_insert(Value::Null);
                 message
             }
@@ -151,39 +184,41 @@ impl Answer {
             Some(_) => return Err(wrong("finish_reason", "a text")),
         };
         let usage = answer.remove("usage").filter(|usage| !usage.is_null());
-        if usage.as_ref().is_some_and(|usage| !usage.is_object()) {
-            return Err(wrong("usage", "an object"));
-        }
-        Ok(ChatAnswer::Message {
+        Ok(of(Form::Message {
             message,
             finish_reason,
             usage,
-            variables,
-        })
+        }))
     }
 }
 
 impl ChatAnswer {
     fn of_text(text: &str) -> Self {
-        Self::Message {
-            message: message(text),
-            finish_reason: "stop".to_owned(),
-            usage: None,
+        Self {
+            form: Form::Message {
+                message: message(text),
+                finish_reason: "stop".to_owned(),
+                usage: None,
+            },
             variables: Variables::new(),
+            misfit: None,
         }
     }
 
-    /// Returns the variables that the answer sets.
+    /// Returns the variables that the answer sets; none if one of them does not fit.
     pub fn variables(&self) -> &Variables {
-        match self {
-            Self::Whole(_, variables) | Self::Message { variables, .. } => variables,
-        }
+        &self.variables
+    }
+
+    /// Returns the reason why the answer's variables are not set, if one of them does not fit.
+    pub fn misfit(&self) -> Option<&str> {
+        self.misfit.as_deref()
     }
 
     /// Returns the answer in `OpenAI`'s dialect, as the answer to a call with this id, time (seconds of Unix time) and model.
     pub fn into_completion(self, id: &str, created: u64, model: &str) -> Value {
-        match self {
-            Self::Whole(mut answer, _) => {
+        match self.form {
+            Form::Whole(mut answer) => {
                 let known = [
                     ("id", json!(format!("chatcmpl-{id}"))),
                     ("object", json!("chat.completion")),
@@ -195,11 +230,10 @@ impl ChatAnswer {
                 }
                 Value::Object(answer)
             }
-            Self::Message {
+            Form::Message {
                 message,
                 finish_reason,
                 usage,
-                ..
             } => {
                 let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason});
                 let mut answer = json!({"id": format!("chatcmpl-{id}"), "object": "chat.completion", "created": created,
@@ -213,10 +247,42 @@ impl ChatAnswer {
     }
 }
 
+/// Checks the counts of tokens, which clients add up.
+fn check_usage(usage: Option<&Value>) -> Result<(), UnusableAnswer> {
+    let usage = match usage {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Object(usage)) => usage,
+        Some(_) => return Err(wrong("usage", "an object")),
+    };
+    for name in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+        let count = usage.get(name).filter(|count| !count.is_null());
+        if count.is_some_and(|count| !count.is_u64()) {
+            return Err(wrong(&format!("usage.{name}"), "a whole number, 0 or more"));
+        }
+    }
+    Ok(())
+}
+
+/// Adds to choices what clients expect in each.
+fn complete(choices: &mut [Value]) {
+    for (index, choice) in choices.iter_mut().enumerate() {
+        let Value::Object(choice) = choice else {
+            continue;
+        };
+        choice.entry("index").or_insert_with(|| index.into());
+        choice
+            .entry("finish_reason")
+            .or_insert_with(|| "stop".into());
+        if let Some(Value::Object(message)) = choice.get_mut("message") {
+            message.entry("role").or_insert_with(|| ASSISTANT.into());
+        }
+    }
+}
+
 /// Returns a message of the assistant.
 fn message(text: &str) -> Map<String, Value> {
     let mut message = Map::new();
-    message.insert("role".to_owned(), "assistant".into());
+    message.insert("role".to_owned(), ASSISTANT.into());
     message.insert("content".to_owned(), text.into());
     message
 }
@@ -236,16 +302,16 @@ fn wrong(member: &str, wanted: &'static str) -> UnusableAnswer {
     }
 }
 
-/// Reads the variables of an answer. Numbers and booleans become their texts.
-fn variables(given: Option<Value>) -> Result<Variables, UnusableAnswer> {
+/// Reads the variables of an answer, or says which of them does not fit. Numbers and booleans become their texts.
+fn variables(given: Option<Value>) -> Result<Result<Variables, String>, UnusableAnswer> {
     let given = match given {
-        None | Some(Value::Null) => return Ok(Variables::new()),
+        None | Some(Value::Null) => return Ok(Ok(Variables::new())),
         Some(Value::Object(given)) => given,
         Some(_) => return Err(wrong(VARIABLES, "an object of texts")),
     };
     let (entries_max, name_max, value_max) = VARIABLES_MAX;
     if given.len() > entries_max {
-        return Err(wrong(VARIABLES, "an object of at most 16 texts"));
+        return Ok(Err(format!("there are more than {entries_max}")));
     }
     let mut read = Variables::new();
     for (name, value) in given {
@@ -259,14 +325,14 @@ fn variables(given: Option<Value>) -> Result<Variables, UnusableAnswer> {
         };
         let length = value.as_ref().map_or(0, |value| value.chars().count());
         if name.is_empty() || name.chars().count() > name_max || length > value_max {
-            return Err(wrong(
-                &member,
-                "a text of at most 512 characters with a name of 1 to 64",
-            ));
+            let name: String = name.chars().take(name_max).collect();
+            return Ok(Err(format!(
+                "`{name}` is not a text of at most {value_max} characters with a name of 1 to {name_max}"
+            )));
         }
         read.insert(name, value);
     }
-    Ok(read)
+    Ok(Ok(read))
 }
 
 #[cfg(test)]
@@ -393,6 +459,14 @@ mod tests {
                 "the function's answer has a wrong member: `usage` must be an object",
             ),
             (
+                r#"{"content":"a","usage":{"prompt_tokens":-3}}"#,
+                "the function's answer has a wrong member: `usage.prompt_tokens` must be a whole number, 0 or more",
+            ),
+            (
+                r#"{"choices":[],"usage":{"total_tokens":1.5}}"#,
+                "the function's answer has a wrong member: `usage.total_tokens` must be a whole number, 0 or more",
+            ),
+            (
                 r#"{"content":"a","variables":[]}"#,
                 "the function's answer has a wrong member: `variables` must be an object of texts",
             ),
@@ -430,12 +504,55 @@ mod tests {
             r#"{{"content":"a","variables":{{"x":"{}"}}}}"#,
             "y".repeat(513)
         );
-        assert!(
-            chat(&long)
-                .unwrap_err()
-                .to_string()
-                .contains("`variables.x`")
-        );
+        let many: Map<String, Value> = (0..17).map(|at| (format!("v{at}"), json!("x"))).collect();
+        let many = json!({"content": "a", "variables": many}).to_string();
+        for (body, reason) in [(long, "`x` is not a text"), (many, "more than 16")] {
+            let answer = Answer::read(None, body.as_bytes()).unwrap();
+            let answer = answer.into_chat().unwrap();
+            assert!(answer.misfit().unwrap().contains(reason), "{body}");
+            assert!(answer.variables().is_empty());
+            let answer = answer.into_completion("r", 0, "m");
+            assert_eq!(answer["choices"][0]["message"]["content"], "a");
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_of_the_assistant_and_a_choice_is_complete() {
+        for role in ["system", "user", "tool"] {
+            let body = json!({"message": {"role": role, "content": "hi"}}).to_string();
+            let error = chat(&body).unwrap_err().to_string();
+            assert!(
+                error.contains("`message.role` must be `assistant`"),
+                "{error}"
+            );
+        }
+        let body = r#"{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}"#;
+        let answer = chat(body).unwrap();
+        let expected = json!({"index": 1, "finish_reason": "stop", "message": {"role": "assistant", "content": "b"}});
+        assert_eq!(answer["choices"][1], expected);
+    }
+
+    #[test]
+    fn a_refusal_of_the_function_is_told_from_one_of_a_server_before_it() {
+        for (status, body, expected) in [
+            (400, "no", true),
+            (402, "{}", true),
+            (404, r#"{"message":"no such order"}"#, true),
+            (404, r#"{"detail":"no such order"}"#, true),
+            (404, "<html>", false),
+            (404, "", false),
+            (405, "{}", true),
+            (422, "", true),
+            (401, "{}", false),
+            (403, "{}", false),
+            (408, "{}", false),
+            (429, "{}", false),
+            (500, "{}", false),
+            (302, "{}", false),
+        ] {
+            let found = is_own_refusal(status, body.as_bytes());
+            assert_eq!(found, expected, "{status} {body}");
+        }
     }
 
     proptest! {

@@ -334,6 +334,14 @@ fn chat_answered(
 ) -> Result<Answer<ModelResponse>, Failure> {
     let request = &attempt.request;
     let variables = chat.variables().clone();
+    if let Some(misfit) = chat.misfit() {
+        let request_id = &*request.request_id;
+        tracing::warn!(
+            request_id,
+            misfit,
+            "the variables that a function sets are not kept"
+        );
+    }
     let model = splice::model_of(request);
     let completion = chat.into_completion(&request.request_id, unix_time::seconds(), &model);
     let completion = Bytes::from(completion.to_string());
@@ -367,10 +375,17 @@ fn explained(mut failure: Failure) -> Failure {
         .body
         .as_deref()
         .filter(|_| failure.outcome == Outcome::Client);
-    let said = said.and_then(|body| serde_json::from_slice::<Value>(body).ok());
-    let Some(said) = said.filter(|said| !said["error"]["message"].is_string()) else {
+    let Some(said) = said else {
         return failure;
     };
+    let said = match serde_json::from_slice::<Value>(said) {
+        Ok(said) => said,
+        Err(_) if said.trim_ascii().is_empty() => Value::Null,
+        Err(_) => failure::error_text(said).into(),
+    };
+    if said["error"]["message"].is_string() {
+        return failure;
+    }
     let text = said["message"]
         .as_str()
         .unwrap_or("the function refuses its input");

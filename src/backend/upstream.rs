@@ -83,6 +83,8 @@ pub(crate) struct Upstream {
     wake_headers: HeaderMap,
     asleep_after: Duration,
     cold_statuses: Vec<u16>,
+    /// `true` if the server is a function, which refuses calls for reasons of its own.
+    is_function: bool,
     passed_headers: PassedHeaders,
     /// What errors are shown without.
     secrets: Arc<Secrets>,
@@ -171,6 +173,7 @@ impl Upstream {
             headers,
             wake_headers,
             asleep_after: settings.asleep_after.get(),
+            is_function: settings.function.is_some(),
             cold_statuses: settings
                 .cold_statuses
                 .iter()

@@ -7,7 +7,7 @@ use kebne_control::Law;
 
 use crate::settings::{
     BackendKind, BackendSettings, HumanDuration, LaneSettings, ModelSettings, PrewarmSettings,
-    Replicas, Settings, SettingsError, join,
+    Replicas, Settings, SettingsError, join, routes::service_names,
 };
 
 /// The time by which the time of an attempt is longer than that of a run, so that the run ends first.
@@ -54,12 +54,37 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
             }
         }
     }
+    errors.extend(mixed(settings, path));
     for (index, backend) in settings.backends.iter().enumerate() {
         if backend.kind == BackendKind::Agent && !agents.contains(backend.name.as_str()) {
             let at = join(path, &format!("backends[{index}].name"));
             let message = format!("there is no agent `{}`", backend.name);
             errors.push(SettingsError::new(at, message));
         }
+    }
+    errors
+}
+
+/// Returns an error for each model of an agent that has other backends too. What an agent uses is charged call by call, so a call that another
+/// backend answered would be charged to nobody.
+fn mixed(settings: &Settings, path: &str) -> Vec<SettingsError> {
+    let is_agent = |name: &str| {
+        let mut backends = settings.backends.iter();
+        backends.any(|backend| backend.name == name && backend.kind == BackendKind::Agent)
+            || settings.agents.iter().any(|agent| agent.name == name)
+    };
+    let mut errors = Vec::new();
+    for (index, model) in settings.models.iter().enumerate() {
+        let agent = model.backend_names().find(|name| is_agent(name));
+        let Some(agent) = agent.filter(|_| !model.backend_names().all(|name| is_agent(name)))
+        else {
+            continue;
+        };
+        let message = format!(
+            "`{agent}` is an agent, and a model of an agent has no backends of other kinds"
+        );
+        let at = join(path, &format!("models[{index}].backends"));
+        errors.push(SettingsError::new(at, message));
     }
     errors
 }
@@ -119,7 +144,9 @@ fn unknown_model(
         return leads.then(|| format!("the route `{name}` leads to an agent"));
     }
     let mut aliases = settings.models.iter().flat_map(|model| &model.aliases);
-    let is_known = settings.model_names().contains(&name) || aliases.any(|alias| alias == name);
+    let is_known = settings.model_names().contains(&name)
+        || aliases.any(|alias| alias == name)
+        || service_names(settings).any(|service| service == name);
     (!is_known).then(|| format!("there is no model or route `{name}`"))
 }
 
@@ -250,6 +277,11 @@ mod tests {
                 "[[agents]]\nname = \"a\"\nmodel = \"m\"\n[[routes]]\nname = \"r\"\ndefault = \"m\"\n\
                  [[routes.rules]]\nname = \"x\"\ntarget = \"m\"\nshadow = {model = \"a\"}\n",
                 "routes[0].rules[0].shadow.model: `a` is an agent, which is run only by calls of callers",
+            ),
+            (
+                "[[agents]]\nname = \"a\"\nmodel = \"m\"\n[[backends]]\nname = \"a\"\nkind = \"agent\"\n\
+                 [[models]]\nname = \"mix\"\nbackends = [\"b\", \"a\"]\n",
+                "models[1].backends: `a` is an agent, and a model of an agent has no backends of other kinds",
             ),
             (
                 "[[agents]]\nname = \"a\"\nmodel = \"m\"\nsteps_max = 0\n",

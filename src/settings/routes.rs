@@ -38,24 +38,25 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
             errors.push(SettingsError::new(at, message));
         }
     }
+    let agents: BTreeSet<&str> = settings
+        .agents
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
     for (at, route, rule, service) in services(settings) {
         let at = join(path, &at);
         let name = route.service_name(rule).unwrap_or_default();
-        let is_taken = backends.contains(name.as_str()) || routes.contains(name.as_str());
+        let of_others = [&backends, &routes, &agents];
+        let is_taken = of_others.iter().any(|names| names.contains(name.as_str()));
         if is_taken || !taken.insert(name.clone()) {
             let message = format!(
-                "`{name}` is the name of a backend, a model, a route or another service, too"
+                "`{name}` is the name of a backend, a model, a route, an agent or another service, too"
             );
             errors.push(SettingsError::new(join(&at, "name"), message));
         }
         let made = backend(name, service);
         errors.extend(of_backend(&made, &at));
     }
-    let agents: BTreeSet<&str> = settings
-        .agents
-        .iter()
-        .map(|one| one.name.as_str())
-        .collect();
     taken.extend(agents.iter().map(|name| (*name).to_owned()));
     let functions = settings.functions.iter();
     let names = Names {
@@ -115,6 +116,11 @@ type Service<'s> = (
     &'s RouteRuleSettings,
     &'s ServiceSettings,
 );
+
+/// Returns the names of the services of all routes, which are models too.
+pub(super) fn service_names(settings: &Settings) -> impl Iterator<Item = String> + '_ {
+    services(settings).filter_map(|(_, route, rule, _)| route.service_name(rule))
+}
 
 /// Returns the services of all routes with their places.
 fn services(settings: &Settings) -> impl Iterator<Item = Service<'_>> {
@@ -257,18 +263,22 @@ fn unguarded(settings: &Settings, route: &RouteSettings, at: &str) -> Vec<Settin
         let mut models = settings.models.iter();
         let model = models
             .find(|model| model.name == name || model.aliases.iter().any(|alias| alias == name));
-        model.map_or(&[][..], |model| &model.guards)
+        let mut functions = settings.functions.iter();
+        let function = functions.find(|function| function.name == name);
+        let of_function = function.map_or(&[][..], |function| &function.guards);
+        model.map_or(of_function, |model| &model.guards)
     };
     let mut errors = Vec::new();
     for (index, rule) in route.rules.iter().enumerate() {
         let Some(shadow) = &rule.shadow else {
             continue;
         };
-        let called = rule.target.iter();
+        let targets = [&rule.target, &rule.function, &rule.agent];
+        let called = targets.into_iter().flatten();
         let called = called.chain(rule.canary.as_ref().map(|canary| &canary.model));
         let mut called: Vec<&str> = called.map(String::as_str).collect();
-        if rule.target.is_none() {
-            // A service or an agent has no guards of its own; those of a function are not those of models.
+        if rule.service.is_some() {
+            // A service has no guards of its own.
             called.push("");
         }
         let missing = guards(&shadow.model).iter().find(|guard| {
@@ -347,7 +357,12 @@ mod tests {
             ),
             (
                 "name = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nservice = {url = \"http://localhost/v1\", name = \"b\"}",
-                "routes[0].rules[0].service.name: `b` is the name of a backend, a model, a route or another service, too",
+                "routes[0].rules[0].service.name: `b` is the name of a backend, a model, a route, an agent or another service, too",
+            ),
+            (
+                "name = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nservice = {url = \"http://localhost/v1\"}\n\
+                 [[agents]]\nname = \"r-x\"\nmodel = \"m\"",
+                "routes[0].rules[0].service.name: `r-x` is the name of a backend, a model, a route, an agent or another service, too",
             ),
             (
                 "name = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nservice = {url = \"nowhere\"}",
@@ -363,6 +378,22 @@ mod tests {
         let same = "[[routes]]\nname = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\ntarget = \"guarded\"\n\
             shadow = {model = \"guarded\"}\n";
         assert_eq!(errors(same), [""; 0]);
+        let of_function = "[[functions]]\nname = \"f\"\nurl = \"http://localhost/\"\nguards = [\"g\"]\n\
+            [[routes]]\nname = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nfunction = \"f\"\n\
+            shadow = {model = \"guarded\"}\n";
+        assert_eq!(errors(of_function), [""; 0]);
+    }
+
+    #[test]
+    fn a_service_is_a_model_of_keys_agents_and_the_embedder() {
+        let hash = "0".repeat(64);
+        let all = format!(
+            "[[routes]]\nname = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"s\"\n\
+             service = {{url = \"http://localhost/v1\"}}\n\
+             [[server.keys]]\nname = \"k\"\nhash = \"{hash}\"\nmodels = [\"r-s\"]\n\
+             [[agents]]\nname = \"w\"\nmodel = \"r-s\"\n[embedder]\nmodel = \"r-s\"\n"
+        );
+        assert_eq!(errors(&all), [""; 0]);
     }
 
     #[test]

@@ -7,7 +7,11 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// The tokens of one call. A count is `None` if the server does not report it.
+/// The largest count that a report can have. A larger one counts as missing: no call has a billion tokens, and sums of such counts would hide
+/// what all other calls have used.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+/// The tokens of one call. A count is `None` if the server does not report it, or reports something absurd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the input, all parts included.
@@ -159,7 +163,7 @@ impl<'de> Visitor<'de> for CountVisitor {
 
     fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
         Ok(Count {
-            whole: Some(count),
+            whole: Some(count).filter(|count| *count <= COUNT_MAX),
             ..Count::default()
         })
     }
@@ -232,6 +236,12 @@ mod tests {
             ),
             (
                 r#"{"prompt_tokens":"9","completion_tokens":-3,"prompt_tokens_details":[{}]}"#,
+                None,
+                None,
+                None,
+            ),
+            (
+                r#"{"prompt_tokens":9223372036854775800,"completion_tokens":1000000001,"prompt_tokens_details":{"cached_tokens":18446744073709551615}}"#,
                 None,
                 None,
                 None,

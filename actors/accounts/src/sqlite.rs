@@ -236,8 +236,11 @@ impl QuotaStore for SqliteStore {
         let transaction = self.connection.transaction()?;
         {
             let mut add = transaction.prepare_cached(
+                // A sum that would not fit stays at the largest number. SQLite would make it a real number, which the column refuses, and
+                // the sums of all other accounts with it.
                 "INSERT INTO used VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (account, day) DO UPDATE SET
-                    calls = calls + ?3, tokens = tokens + ?4, nano = nano + ?5",
+                    calls = min(calls, 9223372036854775807 - ?3) + ?3, tokens = min(tokens, 9223372036854775807 - ?4) + ?4,
+                    nano = min(nano, 9223372036854775807 - ?5) + ?5",
             )?;
             let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             for (account, day, amount) in used {

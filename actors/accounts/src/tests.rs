@@ -262,6 +262,28 @@ async fn a_new_month_begins_with_the_clock() {
     second.system.terminate().await;
 }
 
+#[actix::test]
+async fn a_sum_that_does_not_fit_stays_and_stops_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run(&file(&folder)).await;
+    for _ in 0..3 {
+        let path = first.accounts.open("huge", None, &Limits::default());
+        let reservation = first.accounts.reserve(&path, estimate(1)).unwrap();
+        reservation.settle(u64::MAX, Money::from_nano(u64::MAX));
+        first.accounts.flush().await.unwrap();
+    }
+    call(&first.accounts, "a", 100).unwrap();
+    first.accounts.flush().await.unwrap();
+    first.system.terminate().await;
+    let second = run(&file(&folder)).await;
+    second.accounts.open("huge", None, &Limits::default());
+    second.accounts.open("a", None, &Limits::default());
+    assert_eq!(month(&second.accounts, "a"), (1, 100));
+    let largest = u64::try_from(i64::MAX).unwrap();
+    assert_eq!(month(&second.accounts, "huge"), (3, largest));
+    second.system.terminate().await;
+}
+
 #[test]
 fn groups_must_exist_and_form_no_circle() {
     let settings = |groups: &[(&str, Option<&str>)]| AccountsSettings {

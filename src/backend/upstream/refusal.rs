@@ -44,6 +44,10 @@ impl Upstream {
             cold_statuses: &self.cold_statuses,
             now,
         });
+        let is_own = self.is_function
+            && !matches!(outcome, Outcome::Cold { .. })
+            && kebne_functions::is_own_refusal(status.as_u16(), &body);
+        let outcome = if is_own { Outcome::Client } else { outcome };
         let id = passed_headers::upstream_id(&headers);
         let message = describe(status, &body, location.as_deref(), id);
         let mut failure = Failure::new(outcome, message).with_status(status.as_u16());

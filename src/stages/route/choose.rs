@@ -216,12 +216,14 @@ impl<'a> Choose<'a> {
     /// Replaces the name of the route by the model everywhere.
     fn apply(&self, shaped: &mut Shaped, chosen: Chosen) -> Result<(), ApiError> {
         let note = chosen.note;
-        self.state.routes.counts().decided(
-            &note.route,
-            &note.rule,
-            &note.target,
-            chosen.finding.outcome,
-        );
+        if !shaped.call.notes.is_dry_run() {
+            self.state.routes.counts().decided(
+                &note.route,
+                &note.rule,
+                &note.target,
+                chosen.finding.outcome,
+            );
+        }
         shaped.request = with_model(&shaped.request, &note.target);
         shaped.request.body = self.state.bodies.hold(shaped.request.body.clone())?;
         shaped.model.clone_from(&note.target);

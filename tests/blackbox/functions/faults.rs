@@ -201,6 +201,73 @@ fn what_a_function_says_of_a_wrong_input_reaches_the_caller_and_harms_no_other()
 }
 
 #[test]
+fn a_refusal_of_the_function_keeps_its_status_and_its_words() {
+    // The status of the function, its body, and what the caller gets.
+    const CASES: [(&str, &str, u16, &str); 7] = [
+        (
+            "404 Not Found",
+            r#"{"message":"no such order"}"#,
+            404,
+            "no such order",
+        ),
+        (
+            "404 Not Found",
+            r#"{"detail":"no such order"}"#,
+            404,
+            "no such order",
+        ),
+        (
+            "402 Payment Required",
+            r#"{"message":"no card"}"#,
+            402,
+            "no card",
+        ),
+        (
+            "422 Unprocessable",
+            "the text is empty",
+            422,
+            "the text is empty",
+        ),
+        ("409 Conflict", "", 409, "the function refuses its input"),
+        ("404 Not Found", "<html>", 502, "backend_misconfigured"),
+        (
+            "401 Unauthorized",
+            r#"{"message":"bad key"}"#,
+            502,
+            "backend_misconfigured",
+        ),
+    ];
+    let (folder, (url, _asked)) = (
+        folder(),
+        function_that(|number, socket| {
+            let (status, body, ..) = CASES[number];
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            socket.write_all(answer.as_bytes())
+        }),
+    );
+    let program = start(folder.path(), &settings(&url, ""));
+    for (status, body, expected, text) in CASES {
+        let answer = call(&program, "f", &hello());
+        assert_eq!(answer.status, expected, "{status} {body}: {}", answer.body);
+        assert!(
+            answer.body.contains(text),
+            "{status} {body}: {}",
+            answer.body
+        );
+        let has_details = answer.json()["error"].get("details").is_some();
+        assert_eq!(
+            has_details,
+            expected < 500,
+            "{status} {body}: {}",
+            answer.body
+        );
+    }
+}
+
+#[test]
 fn the_limit_of_calls_at_once_holds() {
     let (folder, (url, _asked)) = (
         folder(),

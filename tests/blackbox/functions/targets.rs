@@ -174,6 +174,22 @@ fn a_function_sets_variables_that_are_kept_with_the_turn_and_decide_the_next_one
     assert_eq!(program.texts(&session).len(), 4);
 }
 
+#[test]
+fn variables_that_do_not_fit_are_not_set_and_the_answer_arrives() {
+    let (folder, (url, _requests)) = (folder(), upstream(|_| whole("from the model")));
+    let (f, _asked) = function(
+        |_| json!({"content": "Snow.", "variables": {"topic": "x".repeat(600), "city": "Kiruna"}}),
+    );
+    let program = start(folder.path(), &(backend(&url) + &settings(&f, "") + ROUTE));
+    let session = program.session();
+    let own = [(SESSION, session.as_str())];
+    let answer = program.send("POST", CHAT, &own, &question(&json!({})));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(program.texts(&session).len(), 2);
+    let shown = program.send("GET", &format!("/v1/sessions/{session}"), &[], &Value::Null);
+    assert_eq!(shown.json()["metadata"], json!({}));
+}
+
 /// The example of the page is started as it stands there, and does what the page says.
 #[test]
 fn the_example_of_the_page_does_what_the_page_says() {

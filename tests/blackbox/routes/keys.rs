@@ -9,6 +9,54 @@ use crate::{
 };
 
 #[test]
+fn a_key_that_names_only_the_route_gets_its_sources() {
+    let (folder, (url, requests)) = (folder(), upstream(|_| whole("ok")));
+    let keys = [
+        key("of-route", "models = [\"support\"]\ntenant = \"shop\"\n"),
+        key("of-all", "tenant = \"shop\"\n"),
+    ];
+    let program = start(
+        folder.path(),
+        &models(&url, &format!("{}{RULES}", keys.concat())),
+    );
+    let send = |name: &str, path: &str, more: &[(&str, &str)], body: &Value| {
+        let own = bearer(name);
+        let mut headers = vec![("authorization", own.as_str())];
+        headers.extend(more);
+        let answer = program.send("POST", path, &headers, body);
+        assert_eq!(answer.status, 200, "{name}: {}", answer.body);
+        answer
+    };
+    let store = send("of-all", "/v1/vector_stores", &[], &json!({"name": "s"})).json();
+    let id = store["id"].as_str().unwrap();
+    let own = bearer("of-all");
+    let headers = [
+        ("authorization", own.as_str()),
+        ("content-type", "multipart/form-data; boundary=xyz"),
+    ];
+    let text = "Kebnekaise is the highest mountain of Sweden.";
+    let form = crate::collections::form(None, &[("m.txt", text)]);
+    let path = format!("/v1/vector_stores/{id}/documents");
+    let added = program.try_send("POST", &path, &headers, &form).unwrap();
+    assert_eq!(added.status, 200, "{}", added.body);
+    let question = chat("Which mountain is the highest?", json!({}));
+    let since = std::time::Instant::now();
+    for name in ["of-all", "of-route"] {
+        loop {
+            let answer = send(name, CHAT, &[("x-kebne-collections", id)], &question);
+            let sent = crate::upstream::asked_raw(&requests).to_string();
+            if answer.header("x-kebne-sources").is_some() {
+                assert!(sent.contains("Kebnekaise"), "{name}: {sent}");
+                break;
+            }
+            // The document may not have been read yet; the second key finds it at once.
+            assert!(name == "of-all", "{name}: no sources: {}", answer.head);
+            assert!(since.elapsed() < std::time::Duration::from_mins(1));
+        }
+    }
+}
+
+#[test]
 fn a_key_may_use_a_route_that_it_names_or_whose_model_it_names() {
     let (folder, (url, _requests)) = (folder(), upstream(|_| whole("ok")));
     let keys = [
