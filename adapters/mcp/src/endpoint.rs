@@ -1,0 +1,230 @@
+//! The endpoint at which tools and resources are offered, in both eras of the protocol.
+//!
+//! It holds nothing between two requests: what is offered to a caller comes with each of them. Clients of the era of sessions are served
+//! without one, which that era permits.
+
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{Full, combinators::BoxBody};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode,
+        Implementation, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents,
+        ServerCapabilities, ServerConfig,
+    },
+    service::RequestContext,
+    transport::streamable_http_server::{
+        StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
+    },
+};
+use serde_json::Value;
+
+use crate::tool::{Tool, ToolCall};
+
+/// The body of an answer.
+pub type AnswerBody = BoxBody<Bytes, Infallible>;
+
+/// Work that somebody else does.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The ending of a call without a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallEnding {
+    /// There is no such tool or resource, or the caller must not use it.
+    Unknown(String),
+    /// The arguments do not fit.
+    Invalid(String),
+    /// It was refused or has failed, in words for the model.
+    Failed(String),
+}
+
+/// A resource that is offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its URI.
+    pub uri: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+}
+
+/// What one caller is offered.
+pub trait Offer: Send + Sync {
+    /// Returns the tools, each under the name by which it is called.
+    fn tools(&self) -> Vec<(String, Arc<Tool>)>;
+
+    /// Calls a tool. The result is that of MCP, as JSON.
+    fn call(&self, call: ToolCall) -> Pending<Result<Value, CallEnding>>;
+
+    /// Returns the resources.
+    fn resources(&self) -> Vec<Resource>;
+
+    /// Reads a resource. Its text is JSON.
+    fn read(&self, uri: &str) -> Pending<Result<String, CallEnding>>;
+}
+
+/// How the endpoint shows itself.
+#[derive(Clone, Debug)]
+pub struct EndpointOptions {
+    /// The version of the program.
+    pub version: String,
+    /// What models read about the endpoint; empty for nothing.
+    pub instructions: String,
+    /// The largest body of a request, in bytes.
+    pub body_size_max: usize,
+}
+
+/// The endpoint.
+#[derive(Clone)]
+pub struct Endpoint {
+    service: Arc<StreamableHttpService<Handler, NeverSessionManager>>,
+}
+
+/// What a request carries for its handler.
+#[derive(Clone)]
+struct Offered(Arc<dyn Offer>);
+
+#[derive(Clone)]
+struct Handler {
+    info: Arc<ServerConfig>,
+}
+
+impl Endpoint {
+    /// Creates an endpoint. The program checks hosts, origins and keys before it passes a request on.
+    pub fn new(options: &EndpointOptions) -> Self {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .build();
+        let name = Implementation::new("kebne", options.version.as_str());
+        let mut info = ServerConfig::new(capabilities).with_server_info(name);
+        if !options.instructions.is_empty() {
+            info = info.with_instructions(options.instructions.as_str());
+        }
+        let handler = Handler {
+            info: Arc::new(info),
+        };
+        let config = StreamableHttpServerConfig::default()
+            .disable_allowed_hosts()
+            .with_legacy_session_mode(false)
+            .with_json_response(true)
+            .with_max_request_body_bytes(options.body_size_max);
+        let sessions = Arc::new(NeverSessionManager::default());
+        let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
+        Self {
+            service: Arc::new(service),
+        }
+    }
+
+    /// Answers a request with what is offered to its caller. Dropping the future cancels the call that the request has begun.
+    pub async fn answer(
+        &self,
+        request: http::Request<Bytes>,
+        offer: Arc<dyn Offer>,
+    ) -> http::Response<AnswerBody> {
+        let mut request = request.map(Full::new);
+        request.extensions_mut().insert(Offered(offer));
+        self.service.handle(request).await
+    }
+}
+
+/// Returns what is offered to the caller of a request.
+fn offered(context: &RequestContext<RoleServer>) -> Result<Arc<dyn Offer>, ErrorData> {
+    let parts = context.extensions.get::<http::request::Parts>();
+    let offered = parts.and_then(|parts| parts.extensions.get::<Offered>());
+    let offered = offered.map(|offered| Arc::clone(&offered.0));
+    offered.ok_or_else(|| ErrorData::internal_error("the request has no caller", None))
+}
+
+impl ServerHandler for Handler {
+    fn get_info(&self) -> ServerConfig {
+        self.info.as_ref().clone()
+    }
+
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tools = offered(&context)?.tools().into_iter();
+        let tools = tools.map(|(name, tool)| tool.named(name)).collect();
+        Ok(ListToolsResult::with_all_items(tools))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let call = ToolCall {
+            name: request.name.into_owned(),
+            arguments: request.arguments.unwrap_or_default(),
+        };
+        let called = offered(&context)?.call(call);
+        match called.await {
+            Ok(result) => result_of(result).map(CallToolResponse::Complete),
+            Err(CallEnding::Failed(message)) => {
+                let said = CallToolResult::error(vec![ContentBlock::text(message)]);
+                Ok(CallToolResponse::Complete(said))
+            }
+            Err(CallEnding::Unknown(message) | CallEnding::Invalid(message)) => {
+                Err(ErrorData::invalid_params(message, None))
+            }
+        }
+    }
+
+    async fn list_resources(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let resources = offered(&context)?.resources().into_iter();
+        let resources = resources.map(|one| {
+            let resource = rmcp::model::Resource::new(one.uri, one.name);
+            resource
+                .with_description(one.description)
+                .with_mime_type("application/json")
+        });
+        Ok(ListResourcesResult::with_all_items(resources.collect()))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let read = offered(&context)?.read(&request.uri);
+        match read.await {
+            Ok(text) => {
+                let contents = ResourceContents::text(text, request.uri);
+                let contents = contents.with_mime_type("application/json");
+                Ok(ReadResourceResult::new(vec![contents]).into())
+            }
+            Err(CallEnding::Unknown(message)) => {
+                Err(ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, message, None))
+            }
+            Err(CallEnding::Invalid(message)) => Err(ErrorData::invalid_params(message, None)),
+            Err(CallEnding::Failed(message)) => Err(ErrorData::internal_error(message, None)),
+        }
+    }
+}
+
+/// Reads the result of a tool.
+fn result_of(result: Value) -> Result<CallToolResult, ErrorData> {
+    serde_json::from_value(result).map_err(|error| {
+        ErrorData::internal_error(
+            format!("the result of the tool cannot be read: {error}"),
+            None,
+        )
+    })
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Endpoint").finish_non_exhaustive()
+    }
+}
