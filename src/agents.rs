@@ -1,4 +1,4 @@
-//! What the gateway offers to agents: its models, its functions, the search in collections, and the agents of the settings.
+//! What the gateway offers to agents: its models, its functions, the tools of MCP servers, the search in collections, and the agents of the settings.
 //!
 //! The loop itself is the crate `kebne-agents`, which knows neither HTTP nor dialects.
 
@@ -49,8 +49,10 @@ impl Host for AgentHost {
         if name == SEARCH && !of.spec.collections.is_empty() {
             return Some(Arc::new(Search::new(self.0.clone(), of)));
         }
-        let function = FunctionTool::new(self.0.clone(), name, of)?;
-        Some(Arc::new(function))
+        let function = FunctionTool::new(self.0.clone(), name, of);
+        #[cfg(feature = "mcp")]
+        let function = function.or_else(|| FunctionTool::of_mcp(self.0.clone(), name, of));
+        function.map(|function| Arc::new(function) as Arc<dyn Tool>)
     }
 
     fn agent(&self, name: &str) -> Option<AgentSpec> {

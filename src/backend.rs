@@ -9,6 +9,8 @@ mod events;
 pub(crate) mod failure;
 pub mod function;
 pub mod huggingface;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod ollama;
 mod one_chunk;
 pub mod openai;
@@ -35,6 +37,8 @@ pub use agent::AgentBackend;
 pub use anthropic::AnthropicBackend;
 pub use function::{Function, FunctionBackend};
 pub use huggingface::HuggingFaceBackend;
+#[cfg(feature = "mcp")]
+pub use mcp::McpBackend;
 pub use ollama::OllamaBackend;
 pub use openai::OpenAiBackend;
 pub use owned::OwnedBackend;
@@ -57,6 +61,9 @@ pub enum ModelBackend {
     Anthropic(Box<AnthropicBackend>),
     /// A client of a function.
     Function(Box<FunctionBackend>),
+    /// A client of an MCP server.
+    #[cfg(feature = "mcp")]
+    Mcp(Box<McpBackend>),
     /// An agent inside this process.
     Agent(Box<AgentBackend>),
     /// A client of a server that the gateway starts and stops.
@@ -150,6 +157,17 @@ impl ModelBackend {
                 let backend = FunctionBackend::build(settings, environment)?;
                 Ok(Self::Function(Box::new(backend)))
             }
+            #[cfg(feature = "mcp")]
+            BackendKind::Mcp => {
+                let backend = McpBackend::build(settings, environment)?;
+                Ok(Self::Mcp(Box::new(backend)))
+            }
+            #[cfg(not(feature = "mcp"))]
+            BackendKind::Mcp => Err(BuildError::Setting {
+                backend: settings.name.clone(),
+                key: "kind",
+                reason: crate::settings::mcp::NOT_BUILT.to_owned(),
+            }),
             BackendKind::Agent => Ok(Self::Agent(Box::new(AgentBackend::new(&settings.name)))),
         }
     }
@@ -174,6 +192,9 @@ impl ModelBackend {
             Self::HuggingFace(backend) => backend.charge_answers_to(answers),
             Self::Anthropic(backend) => backend.charge_answers_to(answers),
             Self::Function(backend) => backend.charge_answers_to(answers),
+            // What it answers is bounded by its settings.
+            #[cfg(feature = "mcp")]
+            Self::Mcp(_) => {}
             // What it answers is in the store of agents, which bounds it.
             Self::Agent(_) => {}
             // Its client was made with a budget.
@@ -197,6 +218,8 @@ impl ModelBackend {
             Self::HuggingFace(backend) => backend.upstream().check(path).await,
             Self::Anthropic(backend) => backend.upstream().check(path).await,
             Self::Function(backend) => backend.upstream().check(path).await,
+            #[cfg(feature = "mcp")]
+            Self::Mcp(_) => Ok(()),
             Self::Agent(_) => Ok(()),
             Self::Owned(_) => Err(CheckFailed::without_answer("it has no client".to_owned())),
         }
@@ -206,6 +229,15 @@ impl ModelBackend {
     pub(crate) fn function(&self) -> Option<&Arc<Function>> {
         match self {
             Self::Function(backend) => Some(backend.function()),
+            _ => None,
+        }
+    }
+
+    /// Returns the MCP server that this backend calls, if it is one.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn mcp(&self) -> Option<&McpBackend> {
+        match self {
+            Self::Mcp(backend) => Some(backend),
             _ => None,
         }
     }
@@ -235,6 +267,8 @@ impl Backend for ModelBackend {
             Self::HuggingFace(backend) => backend.attempt(attempt).await,
             Self::Anthropic(backend) => backend.attempt(attempt).await,
             Self::Function(backend) => backend.attempt(attempt).await,
+            #[cfg(feature = "mcp")]
+            Self::Mcp(backend) => backend.attempt(attempt).await,
             Self::Agent(backend) => backend.attempt(attempt).await,
             Self::Owned(backend) => backend.attempt(attempt).await,
         }

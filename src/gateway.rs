@@ -60,6 +60,8 @@ mod hooks;
 pub mod inner;
 mod jobs;
 mod lane;
+#[cfg(feature = "mcp")]
+pub(crate) mod mcp;
 mod memorizer;
 mod operate;
 pub(crate) mod owned;
@@ -128,6 +130,9 @@ struct Inner {
     servers: Servers,
     /// The leases of shared backends; `None` if this gateway is alone.
     sharing: Option<Sharing>,
+    /// What MCP servers share.
+    #[cfg(feature = "mcp")]
+    mcp: mcp::Mcp,
     /// Raises alerts about all of this.
     monitor: ActorRef<Monitor>,
     /// The threads that the lanes run on; stopped after the actors.
@@ -248,6 +253,8 @@ impl Gateway {
                 accounts: accounts::new(settings),
                 servers,
                 sharing: Sharing::open(settings, environment)?,
+                #[cfg(feature = "mcp")]
+                mcp: mcp::start(settings)?,
                 monitor,
                 threads: Threads::default(),
                 accountant_thread: Mutex::default(),

@@ -26,6 +26,8 @@ mod keys;
 mod lab;
 mod list_query;
 mod live;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod methods;
 mod own_batches;
 mod own_files;
@@ -226,6 +228,8 @@ fn operations() -> Vec<Resource> {
     operations.extend(service());
     operations.extend(backend_administration());
     operations.extend(function_administration());
+    #[cfg(feature = "mcp")]
+    operations.extend(mcp_servers());
     operations.extend(key_administration());
     operations.extend(group_administration());
     #[cfg(feature = "lab")]
@@ -492,6 +496,26 @@ fn function_administration() -> Vec<Resource> {
         only(
             "/admin/v1/functions/{name}/dead-letters/deliver",
             post(with_scope(Scope::Admin, functions::deliver_again)),
+        ),
+    ]
+}
+
+/// The endpoint of the Model Context Protocol, and the administration of its servers.
+#[cfg(feature = "mcp")]
+fn mcp_servers() -> Vec<Resource> {
+    vec![
+        only("/mcp", post(by_caller(mcp::answer))),
+        only(
+            "/admin/v1/mcp-servers",
+            get(with_scope(Scope::ReadState, mcp::admin::list)),
+        ),
+        only(
+            "/admin/v1/mcp-servers/{name}",
+            get(with_scope(Scope::ReadState, mcp::admin::read)),
+        ),
+        only(
+            "/admin/v1/mcp-servers/{name}/approve",
+            post(with_scope(Scope::Admin, mcp::admin::approve)),
         ),
     ]
 }

@@ -97,6 +97,7 @@ pub(crate) fn kind_of(request: &ModelRequest, tokens: u32, output_tokens_max: u3
         Endpoint::PassThrough(PassThrough::Moderations) => 8,
         Endpoint::PassThrough(PassThrough::Direct) => 9,
         Endpoint::PassThrough(PassThrough::Function) => 10,
+        Endpoint::PassThrough(PassThrough::Tool) => 11,
     };
     Kind {
         class: 2 * class + u32::from(request.stream),

@@ -10,6 +10,7 @@ mod events;
 mod jobs;
 mod labels;
 mod lanes;
+mod mcp;
 mod names;
 mod promises;
 mod prompts;
@@ -58,6 +59,7 @@ use labels::{
     InnerCost,
 };
 pub(crate) use names::reference;
+pub use mcp::McpReadings;
 pub use routes::RouteReadings;
 
 type Level = Gauge<f64, AtomicU64>;
@@ -90,6 +92,8 @@ pub struct Readings {
     pub jobs: JobReadings,
     /// The agents.
     pub agents: AgentReadings,
+    /// The MCP servers.
+    pub mcp: Vec<McpReadings>,
     /// What the gateway itself has asked models.
     pub inner_calls: Vec<(Purpose, InnerCount)>,
     /// What that has used, and the currency of its cost.
@@ -182,6 +186,7 @@ impl Metrics {
         }
         jobs::register_all(&mut registry, &readings.jobs);
         agents::register_all(&mut registry, &readings.agents);
+        mcp::register_all(&mut registry, &readings.mcp);
         alerts(&mut registry, readings.alerts.as_deref());
         service(&mut registry, snapshot, readings);
         reloads(&mut registry, &readings.reloads);

@@ -29,6 +29,7 @@ pub mod hooks;
 pub mod kafka;
 pub mod load;
 pub mod log;
+pub mod mcp;
 pub mod model;
 pub mod nats;
 pub mod network;
@@ -88,6 +89,7 @@ pub use kebne_settings::{
 pub use kebne_shares::{ShareBy, ShareSettings};
 pub use load::Loaded;
 pub use log::{AuditLogSettings, LogFormat, LogSettings, RequestLogSettings};
+pub use mcp::{McpHold, McpProtocol, McpServerSettings, McpSettings};
 pub use model::ModelSettings;
 pub use nats::NatsSettings;
 pub use network::Network;
@@ -152,6 +154,10 @@ pub struct Settings {
     pub functions: Vec<FunctionSettings>,
     /// Where events wait for functions.
     pub function_events: FunctionEventsSettings,
+    /// Servers of the Model Context Protocol, whose tools are offered at `/mcp`.
+    pub mcp_servers: Vec<McpServerSettings>,
+    /// What holds for all of these servers, and for the endpoint `/mcp`.
+    pub mcp: McpSettings,
     /// Where versions and outcomes of prompts are kept.
     pub prompt_store: PromptStoreSettings,
     /// Where runs of agents, and agents that callers create, are kept.
@@ -194,6 +200,8 @@ impl Default for Settings {
             models: default_models(),
             functions: Vec::new(),
             function_events: FunctionEventsSettings::default(),
+            mcp_servers: Vec::new(),
+            mcp: McpSettings::default(),
             prompt_store: PromptStoreSettings::default(),
             agent_store: AgentStoreSettings::default(),
             routes: Vec::new(),
@@ -291,6 +299,7 @@ impl Settings {
                 .validate(&join(path, "function_events")),
         );
         errors.extend(functions::contradictions(self, path));
+        errors.extend(mcp::contradictions(self, path, &functions::taken(self)));
         errors.extend(routes::contradictions(self, path));
         errors.extend(agents::contradictions(self, path));
         errors.extend(self.shared_files(path));
@@ -314,6 +323,7 @@ impl Settings {
             ("accounts.path", Some(&self.accounts.path)),
             ("prompt_store.path", Some(&self.prompt_store.path)),
             ("agent_store.path", Some(&self.agent_store.path)),
+            ("mcp.path", Some(&self.mcp.path)),
             (
                 "events.outbox.path",
                 has_outbox.then_some(&self.events.outbox.path),
@@ -407,6 +417,7 @@ impl Settings {
         known.extend(services.iter().map(String::as_str));
         known.extend(self.routes.iter().map(|route| route.name.as_str()));
         known.extend(self.functions.iter().map(|one| one.name.as_str()));
+        known.extend(self.mcp_servers.iter().map(|one| one.name.as_str()));
         known.extend(self.agents.iter().map(|agent| agent.name.as_str()));
         let mut errors = Vec::new();
         for (index, key) in self.server.keys.iter().enumerate() {
@@ -454,7 +465,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// Returns the settings with the backends and models that services of routes and functions become.
+    /// Returns the settings with the backends and models that services of routes, functions and MCP servers become.
     #[must_use]
     pub fn completed(&self) -> Self {
         functions::with_functions(&routes::with_services(self))

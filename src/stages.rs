@@ -87,13 +87,21 @@ pub struct Arrival {
 pub enum Head {
     /// That of a request.
     Request(HttpRequest),
+    /// That of the request within which the call is made, such as that of a tool.
+    #[cfg(feature = "mcp")]
+    Within {
+        /// The request.
+        http: HttpRequest,
+        /// The MCP server that is called.
+        server: String,
+    },
     /// That of a call that came by no connection, such as that of a job. Its caller is known.
     Job {
         /// The headers.
         headers: HeaderMap,
         /// Who has queued it.
         caller: Arc<Caller>,
-        /// The function that is called, if the surface is that of functions.
+        /// The function or the MCP server that is called, if the surface is that of functions or tools.
         function: Option<String>,
     },
 }
@@ -111,6 +119,8 @@ impl Arrival {
     fn headers(&self) -> &HeaderMap {
         match &self.head {
             Head::Request(http) => http.headers(),
+            #[cfg(feature = "mcp")]
+            Head::Within { http, .. } => http.headers(),
             Head::Job { headers, .. } => headers,
         }
     }
@@ -124,6 +134,8 @@ impl Arrival {
                     .get("deployment")
                     .or_else(|| parameters.get("function"))
             }
+            #[cfg(feature = "mcp")]
+            Head::Within { server, .. } => Some(server),
             Head::Job { function, .. } => function.as_deref(),
         }
     }
@@ -132,6 +144,8 @@ impl Arrival {
     fn request(&self) -> Option<&HttpRequest> {
         match &self.head {
             Head::Request(http) => Some(http),
+            #[cfg(feature = "mcp")]
+            Head::Within { http, .. } => Some(http),
             Head::Job { .. } => None,
         }
     }

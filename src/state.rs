@@ -36,7 +36,7 @@ use crate::{
     gateway::{Applied, Gateway, behalf::Payers},
     guards::Guards,
     live::{Live, Seen},
-    metrics::Metrics,
+    metrics::{McpReadings, Metrics},
     objects::Objects,
     off_loop::OffLoop,
     page::Page,
@@ -47,7 +47,7 @@ use crate::{
     request_log,
     retrieval::Retrieval,
     routes::Routes,
-    settings::{ContextSettings, PromptSettings, ServerSettings, Settings},
+    settings::{ContextSettings, McpSettings, PromptSettings, ServerSettings, Settings},
     shares::Shares,
     tally::Tally,
     tls::Certificates,
@@ -83,6 +83,8 @@ pub struct State {
     pub objects: Objects,
     /// The sessions' settings.
     pub context_settings: ContextSettings,
+    /// The settings of the endpoint `/mcp`.
+    pub mcp_settings: Current<McpSettings>,
     /// The search in the turns of sessions.
     pub recall: Recall,
     /// The prompts of the settings and of the store.
@@ -162,6 +164,7 @@ impl State {
             settings: Current::new(settings.server.clone()),
             retrieval: Current::new(Retrieval::new(settings)),
             context_settings: settings.context.clone(),
+            mcp_settings: Current::new(settings.mcp.clone()),
             recall,
             prompts: Current::default(),
             prompt_settings: Current::new(settings.prompts.clone()),
@@ -210,6 +213,7 @@ impl State {
         self.metrics.change(&self.gateway, &self.gateway.prices());
         self.live.change_keys(settings);
         self.retrieval.replace(Retrieval::new(settings));
+        self.mcp_settings.replace(settings.mcp.clone());
         self.cache.change(settings);
         self.prompt_settings.replace(settings.prompts.clone());
         self.prompts_changed();
@@ -340,6 +344,41 @@ impl State {
             index_bytes: self.collections.index_bytes(),
         };
         self.live.take(seen);
+    }
+
+    /// Returns the MCP servers as operators see them.
+    #[cfg(feature = "mcp")]
+    pub fn mcp_servers(&self) -> serde_json::Value {
+        serde_json::to_value(self.gateway.mcp_reports()).unwrap_or_default()
+    }
+
+    /// Returns what the metrics have of MCP servers.
+    #[cfg(feature = "mcp")]
+    pub fn mcp_readings(&self) -> Vec<McpReadings> {
+        let reports = self.gateway.mcp_reports().into_iter();
+        reports
+            .map(|report| {
+                let held = report.tools.iter().filter(|tool| tool.held).count();
+                McpReadings {
+                    server: report.name.into(),
+                    is_up: report.state == "up",
+                    offered: report.tools.len() - held,
+                    held,
+                }
+            })
+            .collect()
+    }
+
+    /// Returns nothing: this build has no MCP servers.
+    #[cfg(not(feature = "mcp"))]
+    pub fn mcp_readings(&self) -> Vec<McpReadings> {
+        Vec::new()
+    }
+
+    /// Returns null: this build has no MCP servers.
+    #[cfg(not(feature = "mcp"))]
+    pub fn mcp_servers(&self) -> serde_json::Value {
+        serde_json::Value::Null
     }
 
     /// Returns the counts of the work on the memory of sessions.

@@ -9,6 +9,8 @@ pub mod functions;
 pub mod messages;
 pub mod openai;
 pub mod responses;
+#[cfg(feature = "mcp")]
+pub mod tools;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -42,8 +44,13 @@ pub trait Surface: fmt::Debug + Send + Sync {
     /// Returns `true` if calls can belong to a session or be led by a prompt: those whose calls become chat calls.
     fn has_turns(&self) -> bool;
 
-    /// Returns `true` if calls name a function in their path.
+    /// Returns `true` if calls name a function, or an MCP server, beside their body, which is any JSON.
     fn calls_functions(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if calls name an MCP server.
+    fn calls_tools(&self) -> bool {
         false
     }
 

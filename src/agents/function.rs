@@ -1,4 +1,4 @@
-//! Functions as tools of agents: each call passes the same stages as a live call of the key that has started the run.
+//! Functions, and tools of MCP servers, as tools of agents: each call passes the same stages as a live call of the key that has started the run.
 
 use std::sync::{Arc, Weak};
 
@@ -8,14 +8,16 @@ use actix_web::{
 };
 use bytes::Bytes;
 use kebne_agents::{Call, RunContext, Tool, ToolError, ToolSpec, Work};
-use serde_json::json;
+use serde_json::{Value, json};
 
+#[cfg(feature = "mcp")]
+use crate::{gateway::mcp::OfferedTool, surface::tools::TOOLS};
 use crate::{
     backend::Function,
     caller::Caller,
     stages::{self, Arrival, Body, Head, Meaning},
     state::State,
-    surface::functions::FUNCTIONS,
+    surface::{Surface, functions::FUNCTIONS},
 };
 
 use super::model::error_of;
@@ -23,11 +25,15 @@ use super::model::error_of;
 /// The longest name that models accept for a tool.
 const NAME_MAX: usize = 64;
 
-/// A function that an agent may call.
+/// A function, or a tool of an MCP server, that an agent may call.
 pub(super) struct FunctionTool {
     spec: ToolSpec,
     state: Weak<State>,
-    function: String,
+    surface: &'static dyn Surface,
+    /// The function, or the MCP server.
+    callee: String,
+    /// The name of the tool at its server; `None` for a function.
+    tool: Option<String>,
 }
 
 impl FunctionTool {
@@ -39,7 +45,25 @@ impl FunctionTool {
         caller.may_call(function).then(|| Self {
             spec: spec(&found),
             state,
-            function: function.to_owned(),
+            surface: &FUNCTIONS,
+            callee: function.to_owned(),
+            tool: None,
+        })
+    }
+
+    /// Creates the tool of an MCP server; `None` if there is no such tool now, or if the key that has started the run must not call its server.
+    #[cfg(feature = "mcp")]
+    pub(super) fn of_mcp(state: Weak<State>, name: &str, of: &RunContext) -> Option<Self> {
+        let now = state.upgrade()?;
+        let caller = now.callers.of_id(&of.began.caller)?;
+        let tools = now.gateway.mcp_tools(|server| caller.may_call(server));
+        let found = tools.into_iter().find(|tool| tool.name == name)?;
+        Some(Self {
+            spec: spec_of_mcp(&found),
+            state,
+            surface: &TOOLS,
+            tool: Some(found.tool.name().to_owned()),
+            callee: found.server,
         })
     }
 
@@ -57,6 +81,7 @@ impl FunctionTool {
             // On the heap, because it holds the futures of all stages.
             let answered = Box::pin(stages::answer(&state, arrival, size_max)).await;
             match answered.ending {
+                Meaning::Answer if self.tool.is_some() => return text_of_result(&answered.body),
                 Meaning::Answer => return Ok(String::from_utf8_lossy(&answered.body).into_owned()),
                 Meaning::Final | Meaning::Failed => return Err(ToolError(error_of(&answered))),
                 // Nothing was done. The time for the call of a tool bounds the waits.
@@ -73,34 +98,75 @@ impl FunctionTool {
     ) -> Result<Arrival, ToolError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = state.bodies.hold(Bytes::from(call.arguments.to_string()));
+        let body = match &self.tool {
+            Some(tool) => json!({"name": tool, "arguments": call.arguments}).to_string(),
+            None => call.arguments.to_string(),
+        };
+        let body = state.bodies.hold(Bytes::from(body));
         let body = body.map_err(|_| ToolError("there is no memory for the call".to_owned()))?;
         Ok(Arrival {
-            surface: &FUNCTIONS,
+            surface: self.surface,
             // The same when the call is repeated after a crash, so that the function can tell.
             id: call.key.as_str().into(),
             head: Head::Job {
                 headers,
                 caller,
-                function: Some(self.function.clone()),
+                function: Some(self.callee.clone()),
             },
             body: Body::Here(body),
         })
     }
 }
 
+/// Returns a name in the characters that models accept.
+fn plain_name(name: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
+    let name = name.chars().take(NAME_MAX);
+    name.map(|char| if is_plain(char) { char } else { '_' })
+        .collect()
+}
+
+#[cfg(feature = "mcp")]
+fn spec_of_mcp(offered: &OfferedTool) -> ToolSpec {
+    let tool = &offered.tool;
+    ToolSpec {
+        name: plain_name(&offered.name),
+        description: tool.description().to_owned(),
+        parameters: tool.input_schema(),
+        read_only: tool.is_read_only(),
+        idempotent: tool.is_idempotent(),
+    }
+}
+
+/// Returns what a model reads of the result of a tool of MCP: its structured value, or else its texts.
+fn text_of_result(result: &[u8]) -> Result<String, ToolError> {
+    let unreadable = |_| ToolError("the result of the tool cannot be read".to_owned());
+    let result: Value = serde_json::from_slice(result).map_err(unreadable)?;
+    let blocks = result["content"].as_array().into_iter().flatten();
+    let texts = blocks.map(|block| match block["text"].as_str() {
+        Some(text) => text.to_owned(),
+        None => block["resource"]["text"].as_str().map_or_else(
+            || format!("[{}]", block["type"].as_str().unwrap_or("content")),
+            str::to_owned,
+        ),
+    });
+    let texts = texts.collect::<Vec<_>>().join("\n");
+    if result["isError"] == true {
+        return Err(ToolError(texts));
+    }
+    match &result["structuredContent"] {
+        Value::Null => Ok(texts),
+        value => Ok(value.to_string()),
+    }
+}
+
 fn spec(function: &Function) -> ToolSpec {
     let settings = &function.settings;
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
-    let name = settings.name.chars().take(NAME_MAX);
-    let name: String = name
-        .map(|char| if is_plain(char) { char } else { '_' })
-        .collect();
     let any = || json!({"type": "object"});
     let schema = function.schema.as_ref();
     let parameters = schema.map_or_else(any, |schema| schema.shown().clone());
     ToolSpec {
-        name,
+        name: plain_name(&settings.name),
         description: settings.description.clone(),
         parameters,
         read_only: settings.read_only,
@@ -122,7 +188,32 @@ impl std::fmt::Debug for FunctionTool {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("FunctionTool")
-            .field("function", &self.function)
+            .field("callee", &self.callee)
+            .field("tool", &self.tool)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(result: &Value) -> Result<String, String> {
+        text_of_result(result.to_string().as_bytes()).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn a_model_reads_the_texts_of_a_result_or_its_value() {
+        let content = json!([
+            {"type": "text", "text": "a"}, {"type": "image", "data": "x"},
+            {"type": "resource", "resource": {"uri": "u", "text": "b"}},
+        ]);
+        let ok = |text: &str| Ok(text.to_owned());
+        assert_eq!(text(&json!({"content": content})), ok("a\n[image]\nb"));
+        let value = json!({"content": content, "structuredContent": {"x": 1}});
+        assert_eq!(text(&value), ok("{\"x\":1}"));
+        let failed = json!({"content": [{"type": "text", "text": "no"}], "isError": true});
+        assert_eq!(text(&failed), Err("no".to_owned()));
+        assert!(text_of_result(b"{").is_err());
     }
 }

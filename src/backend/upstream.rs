@@ -66,7 +66,7 @@ pub(crate) use clients::{Clients, client, client_to};
 pub(crate) use incoming::Incoming;
 pub(crate) use options::ClientOptions;
 pub(crate) use response::Response;
-use secrets::Secrets;
+pub(crate) use secrets::Secrets;
 pub(crate) use transport::Obstacle;
 
 /// A model server.
@@ -117,6 +117,30 @@ pub(crate) struct Call<'a> {
     pub(crate) stream: bool,
     /// `true` for the one call that wakes a cold lane.
     pub(crate) wake: bool,
+}
+
+/// Returns the URL, the headers and a client of a server that something else speaks with.
+#[cfg(feature = "mcp")]
+pub(crate) fn http_client(
+    settings: &BackendSettings,
+    environment: &dyn Environment,
+) -> Result<(String, HeaderMap, Client), BuildError> {
+    let wrong = |key, reason: &dyn std::fmt::Display| BuildError::Setting {
+        backend: settings.name.clone(),
+        key,
+        reason: reason.to_string(),
+    };
+    let given = settings.base_url.as_ref().map_or("", BaseUrl::expose);
+    let url = Url::parse(given).map_err(|error| wrong("base_url", &error))?;
+    let mut headers = header_map(&settings.headers).map_err(|error| wrong("headers", &error))?;
+    add_headers_of_files(settings, &mut headers)?;
+    if let Some((name, value)) = api_key(settings, environment)? {
+        headers.insert(name, value);
+    }
+    headers.insert(header::VIA, via::own());
+    let (options, _) = way(settings, &url, environment)?;
+    let client = options.build().map_err(|error| wrong("base_url", &error))?;
+    Ok((url.to_string(), headers, client))
 }
 
 impl Upstream {

@@ -129,6 +129,8 @@ impl Gateway {
             agents: &inner.agents,
             servers: &inner.servers,
             sharing: inner.sharing.as_ref(),
+            #[cfg(feature = "mcp")]
+            pins: &inner.mcp.pins,
             former: former.map(|former| &**former),
             load_times: self.load_times_earlier(backend),
         };
@@ -189,7 +191,7 @@ async fn prewarm(started: &[Arc<Lane>]) {
 
 /// Has the wake calls of lanes that stay follow the models and the bounds of the settings.
 fn wake_as(settings: &Settings, lanes: &[Arc<Lane>]) {
-    let woken = lanes.iter().filter(|lane| lane.settings.function.is_none());
+    let woken = lanes.iter().filter(|lane| !lane.settings.is_made());
     for lane in woken {
         match wake::call(&lane.settings, settings) {
             Ok((request, options)) => lane.handle.set_wake_request(request, options),

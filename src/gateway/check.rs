@@ -4,7 +4,7 @@
 use crate::{
     backend::{ModelBackend, wake},
     gateway::{agents, cache, collections, context::secrets, jobs, owned},
-    settings::{BaseUrl, Environment, Settings, SettingsError, functions, routes},
+    settings::{BaseUrl, Environment, Settings, SettingsError, functions, mcp, routes},
     tls,
 };
 
@@ -33,8 +33,9 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
         }
         let made = ModelBackend::build(&backend, environment).map(drop);
         if let Err(error) = made.and_then(|()| wake::call(&backend, settings).map(drop)) {
+            let made = functions::place_of_function(settings, &backend);
             let at = match (
-                functions::place_of_function(settings, &backend),
+                made.or_else(|| mcp::place_of(settings, &backend)),
                 routes::place_of_service(settings, index),
             ) {
                 (Some(place), _) => {

@@ -71,6 +71,9 @@ pub(super) struct LaneParts<'a> {
     pub(super) servers: &'a Servers,
     /// The leases of shared backends.
     pub(super) sharing: Option<&'a Sharing>,
+    /// What was approved of the tools of MCP servers.
+    #[cfg(feature = "mcp")]
+    pub(super) pins: &'a Arc<kebne_mcp::Pins>,
     /// The lane that is replaced, whose server goes on if it is the same.
     pub(super) former: Option<&'a Lane>,
     /// The load times of the server that an earlier process has learned.
@@ -95,7 +98,7 @@ impl Lane {
             Known::Earlier(learned) => builder.learned(Some(learned)),
             Known::Continues(former) => builder.continues(&former.handle),
         };
-        let builder = if backend_settings.function.is_some() {
+        let builder = if backend_settings.is_made() {
             // A call of nobody would have effects.
             builder
         } else {

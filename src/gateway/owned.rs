@@ -129,7 +129,12 @@ fn client(
 ) -> Result<Arc<ModelBackend>, BuildError> {
     let backend = ModelBackend::build(settings, parts.environment)?;
     let backend = backend.with_answer_budget(parts.answers);
-    Ok(Arc::new(backend.with_agents(parts.agents)))
+    let backend = backend.with_agents(parts.agents);
+    #[cfg(feature = "mcp")]
+    if let Some(server) = backend.mcp() {
+        server.start(parts.pins);
+    }
+    Ok(Arc::new(backend))
 }
 
 fn launch(

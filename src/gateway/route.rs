@@ -80,6 +80,13 @@ impl Gateway {
         self.table().models.clone()
     }
 
+    /// Returns `true` if an MCP server stands behind the name of a model.
+    pub fn is_mcp(&self, model: &str) -> bool {
+        let table = self.table();
+        let lane = table.lane(model);
+        lane.is_some_and(|lane| lane.settings.mcp.is_some())
+    }
+
     /// Returns the route of a model, by its name or an alias.
     pub(super) fn route(&self, name: &str) -> Option<Arc<Route>> {
         self.table().routes.get(name).cloned()

@@ -76,6 +76,7 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
             totals: state.live.agents(),
             tally: state.agents.counts().tally(),
         },
+        mcp: state.mcp_readings(),
         inner_calls: state.gateway.inner_counts().all().collect(),
         inner_spent: (
             state.gateway.inner_counts().spent(),
@@ -133,6 +134,7 @@ pub(super) async fn show_state(visit: Visit) -> Result<HttpResponse, ApiError> {
         "events": state.events.report(),
         "function_events": state.function_events.get().map(FunctionEvents::report),
         "consume": state.consumed(),
+        "mcp": state.mcp_servers(),
     })))
 }
 
@@ -216,7 +218,7 @@ fn session_store(health: &StoreHealth, count: Option<u64>) -> serde_json::Value 
 pub(super) async fn models(visit: Visit) -> Result<HttpResponse, ApiError> {
     let state = &visit.state;
     let mut models = state.gateway.models();
-    models.retain(|name| visit.caller.may_call(name));
+    models.retain(|name| visit.caller.may_call(name) && !state.gateway.is_mcp(name));
     let mut routes = state.routes.names();
     routes.retain(|name| {
         let route = state.routes.of(name);

@@ -115,12 +115,29 @@ impl NewJob {
 /// `POST /v1/jobs`.
 pub(super) async fn create(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let body = visit.body().await?;
-    let new: NewJob = json_body::object(&body)?;
+    Ok(accepted(&create_of(&visit, &body).await?))
+}
+
+/// Creates the job that a body describes.
+async fn create_of(visit: &Visit, body: &[u8]) -> Result<Job, ApiError> {
+    let new: NewJob = json_body::object(body)?;
     let mut wish = new.wish()?;
     wish.idempotency = idempotency_key(visit.headers())?.map(|key| digest(visit.owner(), key));
     let request_id = crate::http::request_id::of(&visit.http);
-    let job = queue(&visit.state, &visit.caller, wish, request_id).await?;
-    Ok(accepted(&job))
+    queue(&visit.state, &visit.caller, wish, request_id).await
+}
+
+/// Creates the job that a body describes, within another request. Returns the job.
+#[cfg(feature = "mcp")]
+pub(super) async fn create_within(visit: &Visit, body: &[u8]) -> Result<Value, ApiError> {
+    let job = create_of(visit, body).await?;
+    Ok(shown_in_list(&job))
+}
+
+/// Returns a job of the caller, within another request.
+#[cfg(feature = "mcp")]
+pub(super) async fn read_within(visit: &Visit, id: &str) -> Result<Value, ApiError> {
+    found(&visit.state, visit.owner(), id).await
 }
 
 /// Returns the answer to a call that has become a job.

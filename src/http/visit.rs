@@ -42,6 +42,20 @@ impl Visit {
         self.caller.behalf(&request_id::of(&self.http), None)
     }
 
+    /// Writes an access to what the caller's tenant keeps, if accesses are written.
+    #[cfg(feature = "mcp")]
+    pub(super) fn accessed(&self, access: &audit_log::Access<'_>, status: u16) {
+        let settings = self.state.settings.get();
+        let id = request_id::of(&self.http);
+        let actor = Actor {
+            request: &id,
+            key: &self.caller.name,
+            tenant: &self.caller.tenant,
+            client: client_address::client(self.http.peer_addr(), self.headers(), &settings),
+        };
+        audit_log::access(&actor, access, Some(status), "");
+    }
+
     /// Has the caller pay for what the request begins and what goes on in the background.
     pub(super) fn pays(&self) {
         self.state.callers.uses(&self.caller);

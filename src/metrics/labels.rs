@@ -11,6 +11,12 @@ pub(super) struct ByServer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByServerAndStatus {
+    pub(super) server: Arc<str>,
+    pub(super) status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Answered {
     pub(super) model: Arc<str>,
     pub(super) status: u16,

@@ -368,6 +368,18 @@ pub(super) const AGENT_STORE_UP: Metric = metric(
     &[],
     "1 if the runs in the store of agents could be counted last, else 0",
 );
+pub(super) const MCP_SERVER_UP: Metric = metric(
+    "kebne_mcp_server_up",
+    Gauge,
+    SERVER,
+    "1 if the connection to the MCP server is there, else 0",
+);
+pub(super) const MCP_TOOLS: Metric = metric(
+    "kebne_mcp_tools",
+    Gauge,
+    &["server", "status"],
+    "Tools of the MCP server that are `offered`, and those that are `held` until they are approved",
+);
 pub(super) const CACHE_STORE_UP: Metric = metric(
     "kebne_cache_store_up",
     Gauge,
@@ -926,6 +938,8 @@ pub(super) const ALL: &[&Metric] = &[
     &AGENT_RUNS,
     &AGENT_EVENTS,
     &AGENT_STORE_UP,
+    &MCP_SERVER_UP,
+    &MCP_TOOLS,
     &CACHE_STORE_UP,
     &ACCOUNT_STORE_FAILURES,
     &BUDGET_USED,

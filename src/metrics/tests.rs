@@ -143,6 +143,12 @@ fn text() -> String {
         routes: super::RouteReadings::default(),
         collections: Some((kebne_collections::Totals::default(), 1)),
         agents: agents(),
+        mcp: vec![super::McpReadings {
+            server: "s".into(),
+            is_up: true,
+            offered: 2,
+            held: 1,
+        }],
         jobs: super::JobReadings {
             totals: Some(kebne_jobs::Totals::default()),
             counts: kebne_jobs::Counts::default().all().collect(),

@@ -37,12 +37,18 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
             errors.push(SettingsError::new(at("model"), message));
         }
         let functions = || settings.functions.iter().map(|one| one.name.as_str());
+        // Which tools a server has is known only when it is there.
+        let is_of_mcp = |name: &str| {
+            let mut servers = settings.mcp_servers.iter();
+            servers.any(|server| name.starts_with(&server.prefix()))
+        };
         let unknown = agent
             .tools
             .iter()
-            .find(|name| !functions().any(|one| one == *name));
+            .find(|name| !functions().any(|one| one == *name) && !is_of_mcp(name));
         if let Some(name) = unknown {
-            let error = SettingsError::new(at("tools"), format!("there is no function `{name}`"));
+            let message = format!("there is no function or MCP server for `{name}`");
+            let error = SettingsError::new(at("tools"), message);
             errors.push(error.with_allowed(functions()).suggesting(name));
         }
         for (key, names) in [("agents", &agent.agents), ("hand_offs", &agent.hand_offs)] {
@@ -263,7 +269,7 @@ mod tests {
             ),
             (
                 "[[agents]]\nname = \"a\"\nmodel = \"m\"\ntools = [\"x\"]\n",
-                "agents[0].tools: there is no function `x`",
+                "agents[0].tools: there is no function or MCP server for `x`",
             ),
             (
                 "[[functions]]\nname = \"a\"\nurl = \"http://localhost/\"\n[[agents]]\nname = \"a\"\nmodel = \"m\"\n",

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::settings::SimulationSettings;
 use crate::settings::{
     BaseUrl, ByteCount, DiscoverySettings, ErrorStatus, HealthSettings, HooksSettings,
-    HumanDuration, LaneSettings, PrewarmSettings, SettingsError, Validate, join,
+    HumanDuration, LaneSettings, McpServerSettings, PrewarmSettings, SettingsError, Validate, join,
 };
 
 /// Time to connect, as in the `OpenAI` SDKs.
@@ -56,6 +56,9 @@ pub enum BackendKind {
     /// A function of `[[functions]]`, which becomes a backend.
     #[serde(skip)]
     Function,
+    /// A server of `[[mcp_servers]]`, which becomes a backend.
+    #[serde(skip)]
+    Mcp,
     /// The agent of `[[agents]]` with the name of the backend. The program makes such a backend for each agent that has none.
     Agent,
 }
@@ -161,6 +164,9 @@ pub struct BackendSettings {
     /// The function that this backend is. It is not written.
     #[serde(skip)]
     pub function: Option<Arc<FunctionSettings>>,
+    /// The MCP server that this backend is. It is not written.
+    #[serde(skip)]
+    pub mcp: Option<Arc<McpServerSettings>>,
 }
 
 impl Default for BackendSettings {
@@ -202,6 +208,7 @@ impl Default for BackendSettings {
             price: None,
             limits: LaneSettings::default(),
             function: None,
+            mcp: None,
         }
     }
 }
@@ -236,6 +243,11 @@ impl Validate for BackendSettings {
 }
 
 impl BackendSettings {
+    /// Returns `true` if it was made of a function or an MCP server.
+    pub fn is_made(&self) -> bool {
+        self.function.is_some() || self.mcp.is_some()
+    }
+
     /// Returns `true` if the server has this dialect.
     pub fn speaks(&self, api: NativeApi) -> bool {
         match api {
@@ -252,9 +264,12 @@ impl BackendKind {
             #[cfg(feature = "lab")]
             Self::Simulated => false,
             Self::Agent => false,
-            Self::OpenAi | Self::Ollama | Self::HuggingFace | Self::Anthropic | Self::Function => {
-                true
-            }
+            Self::OpenAi
+            | Self::Ollama
+            | Self::HuggingFace
+            | Self::Anthropic
+            | Self::Function
+            | Self::Mcp => true,
         }
     }
 
@@ -268,6 +283,7 @@ impl BackendKind {
             Self::HuggingFace => "huggingface",
             Self::Anthropic => "anthropic",
             Self::Function => "function",
+            Self::Mcp => "mcp",
             Self::Agent => "agent",
         }
     }

@@ -37,6 +37,7 @@ const WRITERS: &str = "the log is written with it";
 const TRACES: &str = "the connection to the collector was made with it";
 const EVENTS: &str = "the thread that writes events has started with it";
 const FUNCTION_EVENTS: &str = "the files of events for functions were opened with it";
+const APPROVED: &str = "the file of approved tools was opened with it";
 const CONSUMED: &str = "calls are taken with it";
 const LEASES: &str = "the lanes renew their leases with it";
 const REDIS: &str = "the connection was made with it";
@@ -98,6 +99,9 @@ const RULES: &[(&str, Effect)] = &[
     ("models", Applied),
     ("functions", Applied),
     ("function_events", Kept(FUNCTION_EVENTS)),
+    ("mcp_servers", Applied),
+    ("mcp.path", Kept(APPROVED)),
+    ("mcp", Applied),
     ("prompt_store", Kept(PROMPTS)),
     ("agent_store", Kept(AGENTS)),
     ("routes", Applied),

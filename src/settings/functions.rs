@@ -8,18 +8,16 @@ use serde::{Serialize, Serializer};
 
 use crate::settings::{
     BackendKind, BackendSettings, BaseUrl, ErrorStatus, LaneSettings, ModelSettings, Replicas,
-    Settings, SettingsError, Validate, join, repeated,
+    Settings, SettingsError, Validate, join, mcp, repeated,
 };
 
-/// Returns the settings with a backend and a model for each function, so that functions have lanes as all backends have. Those that were made
+/// Returns the settings with a backend and a model for each function and each MCP server, so that they have lanes as all backends have. Those that were made
 /// of functions before are made anew.
 pub fn with_functions(settings: &Settings) -> Settings {
     let mut extended = settings.clone();
-    extended
-        .backends
-        .retain(|backend| backend.function.is_none());
+    extended.backends.retain(|backend| !backend.is_made());
     extended.models.retain(|model| !model.is_made);
-    if extended.functions.is_empty() {
+    if extended.functions.is_empty() && extended.mcp_servers.is_empty() {
         return extended;
     }
     if extended.models.is_empty() {
@@ -32,6 +30,10 @@ pub fn with_functions(settings: &Settings) -> Settings {
         extended
             .models
             .push(model(&function.name, &function.guards));
+    }
+    for server in &settings.mcp_servers {
+        extended.backends.push(mcp::backend(server));
+        extended.models.push(model(&server.name, &server.guards));
     }
     extended
 }
@@ -146,12 +148,12 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
     errors
 }
 
-/// Returns the names that functions cannot have.
-fn taken(settings: &Settings) -> BTreeSet<String> {
+/// Returns the names that functions and MCP servers cannot have.
+pub(super) fn taken(settings: &Settings) -> BTreeSet<String> {
     let backends = settings
         .backends
         .iter()
-        .filter(|backend| backend.function.is_none());
+        .filter(|backend| !backend.is_made());
     let models = settings.models.iter().filter(|model| !model.is_made);
     let aliases = models
         .clone()
@@ -169,14 +171,14 @@ fn taken(settings: &Settings) -> BTreeSet<String> {
         .collect()
 }
 
-/// Writes backends without those that were made of functions, which are written as functions.
+/// Writes backends without those that were made of functions and MCP servers, which are written as these.
 pub(super) fn own_backends<S: Serializer>(
     backends: &[BackendSettings],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let own: Vec<_> = backends
         .iter()
-        .filter(|backend| backend.function.is_none())
+        .filter(|backend| !backend.is_made())
         .collect();
     own.serialize(serializer)
 }

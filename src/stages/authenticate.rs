@@ -39,6 +39,8 @@ impl Stage for Authenticate<'_> {
     async fn run(&self, arrival: Arrival) -> Result<Known, ApiError> {
         let mut caller = match &arrival.head {
             Head::Request(http) => self.state.callers.of_headers(http.headers())?,
+            #[cfg(feature = "mcp")]
+            Head::Within { http, .. } => self.state.callers.of_headers(http.headers())?,
             Head::Job { caller, .. } => Arc::clone(caller),
         };
         self.call.notes.set_key(&caller.name);

@@ -5,6 +5,8 @@ mod choose;
 mod explain;
 mod function;
 mod shadow;
+#[cfg(feature = "mcp")]
+mod tool;
 
 use std::sync::Arc;
 
@@ -73,7 +75,12 @@ impl Stage for Route<'_> {
         };
         let function = gateway.function(&shaped.model);
         let model = gateway.canonical(&shaped.model);
-        let model = model.filter(|_| function.is_some() || !is_function);
+        let calls_tools = shaped.call.surface.calls_tools();
+        let model = model.filter(|model| {
+            // An MCP server is called by `/mcp` alone, which calls nothing else.
+            let is_called = function.is_some() || !is_function || calls_tools;
+            is_called && gateway.is_mcp(model) == calls_tools
+        });
         let model = model.ok_or_else(unknown)?;
         let model = model.as_str();
         if let Some(error) = shaped.only_native.take() {
@@ -90,6 +97,10 @@ impl Stage for Route<'_> {
         if let Some(function) = function {
             // On the heap, so that calls of models are no larger because of it.
             Box::pin(function::prepare(self.state, &function, &mut shaped)).await?;
+        }
+        #[cfg(feature = "mcp")]
+        if calls_tools {
+            tool::prepare(gateway, model, &mut shaped)?;
         }
         if gateway.runs_agent(model) {
             run_agent(&mut shaped);

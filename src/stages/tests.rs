@@ -119,6 +119,7 @@ async fn endings(state: &State) -> Vec<(String, u64)> {
             routes: crate::metrics::RouteReadings::default(),
             jobs: crate::metrics::JobReadings::default(),
             agents: crate::metrics::AgentReadings::default(),
+            mcp: Vec::new(),
             inner_calls: crate::gateway::inner::InnerCounts::default()
                 .all()
                 .collect(),

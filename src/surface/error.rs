@@ -180,6 +180,12 @@ impl ApiError {
         Self::not_found(format!("the function `{name}` does not exist"))
     }
 
+    /// The tool of an MCP server was not approved.
+    #[cfg(feature = "mcp")]
+    pub fn tool_held(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message).code("tool_held")
+    }
+
     /// The request cannot be served because of something that is still going on.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "invalid_request_error", message).code("conflict")

@@ -42,6 +42,8 @@ mod jobs;
 mod keys;
 mod logs;
 mod loops;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod memory;
 mod methods;
 mod metrics;

@@ -30,6 +30,8 @@ pub enum PassThrough {
     Moderations,
     /// `POST /v1/functions/{name}`: a call of a function, whose body is not that of a dialect.
     Function,
+    /// A call of a tool of an MCP server.
+    Tool,
     /// An operation without a model, which [`ModelRequest::direct`](crate::ModelRequest::direct) names.
     Direct,
 }
@@ -45,6 +47,7 @@ impl PassThrough {
             Self::Rerank => "rerank",
             Self::Moderations => "moderations",
             Self::Function => "functions",
+            Self::Tool => "mcp",
             Self::Direct => "",
         }
     }
@@ -71,6 +74,7 @@ impl Endpoint {
                 PassThrough::Rerank => "rerank",
                 PassThrough::Moderations => "moderation",
                 PassThrough::Function => "function",
+                PassThrough::Tool => "execute_tool",
                 PassThrough::Direct => "direct",
             },
         }

@@ -14,6 +14,9 @@ const TEXT_MAX: usize = 300;
 /// Why a server has not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    /// It is being started or connected. Nothing was done.
+    #[error("the server is being started")]
+    Begins,
     /// It is not there: it cannot be reached or started. Nothing was done.
     #[error("the server is not there: {0}")]
     Away(String),
@@ -138,7 +141,8 @@ impl Fault {
     pub fn is_before_work(&self) -> bool {
         matches!(
             self,
-            Self::Away(_)
+            Self::Begins
+                | Self::Away(_)
                 | Self::Refused { .. }
                 | Self::Unauthorized(_)
                 | Self::Invalid { .. }

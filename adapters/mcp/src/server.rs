@@ -1,6 +1,9 @@
 //! A server: its tools as they are offered, and calls of them.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use rmcp::{
     Peer, RoleClient,
@@ -158,12 +161,12 @@ impl McpServer {
         }
     }
 
-    /// Calls a tool. Waits for a connection that begins. Dropping the future cancels the call at the server.
+    /// Calls a tool. Waits at most `patience` for a connection that begins. Dropping the future cancels the call at the server.
     ///
     /// # Errors
     /// Returns the fault. What a tool reports of itself (`isError`) is a result.
-    pub async fn call(&self, call: ToolCall) -> Result<Value, Fault> {
-        let peer = self.peer().await?;
+    pub async fn call(&self, call: ToolCall, patience: Duration) -> Result<Value, Fault> {
+        let peer = self.peer(patience).await?;
         self.tool(&call.name)?;
         let params = CallToolRequestParams::new(call.name).with_arguments(call.arguments);
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
@@ -219,14 +222,15 @@ impl McpServer {
         }
     }
 
-    /// Returns the connection. Waits while it begins.
-    async fn peer(&self) -> Result<Peer<RoleClient>, Fault> {
+    /// Returns the connection. Waits at most `patience` while it begins.
+    async fn peer(&self, patience: Duration) -> Result<Peer<RoleClient>, Fault> {
         let mut link = self.inner.link.subscribe();
-        let settled = link.wait_for(|link| !matches!(link, Link::Starting)).await;
-        match settled.as_deref() {
-            Ok(Link::Up { peer, .. }) => Ok(peer.clone()),
-            Ok(Link::Down(fault)) => Err(fault.clone().before_work()),
-            Ok(Link::Starting) | Err(_) => Err(Fault::Away("it begins".to_owned())),
+        let settled = link.wait_for(|link| !matches!(link, Link::Starting));
+        let settled = tokio::time::timeout(patience, settled).await;
+        match settled.as_ref().map(|settled| settled.as_deref()) {
+            Ok(Ok(Link::Up { peer, .. })) => Ok(peer.clone()),
+            Ok(Ok(Link::Down(fault))) => Err(fault.clone().before_work()),
+            _ => Err(Fault::Begins),
         }
     }
 }

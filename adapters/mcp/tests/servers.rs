@@ -51,7 +51,10 @@ impl Rig {
             panic!("arguments are an object")
         };
         let name = name.to_owned();
-        self.server.call(ToolCall { name, arguments }).await
+        let patience = Duration::from_secs(30);
+        self.server
+            .call(ToolCall { name, arguments }, patience)
+            .await
     }
 
     /// Waits until something is so.

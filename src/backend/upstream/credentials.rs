@@ -120,7 +120,13 @@ pub(crate) fn digest_of_files(settings: &BackendSettings) -> Option<[u8; 32]> {
         .api_key_file
         .iter()
         .chain(settings.headers_file.values())
-        .chain(function.filter_map(|function| function.signing_secret_file.as_ref()));
+        .chain(function.filter_map(|function| function.signing_secret_file.as_ref()))
+        .chain(
+            settings
+                .mcp
+                .iter()
+                .flat_map(|server| server.env_file.values()),
+        );
     let mut digest = Sha256::new();
     for path in paths {
         let secret = secret_file::read(path).ok()?;

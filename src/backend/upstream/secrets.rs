@@ -18,7 +18,7 @@ pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
     /// Returns the secrets of the headers and of URLs: their passwords and the values of their queries.
-    pub(super) fn of(headers: &[&HeaderMap], urls: &[&str]) -> Self {
+    pub(crate) fn of(headers: &[&HeaderMap], urls: &[&str]) -> Self {
         let headers = headers.iter().flat_map(|headers| headers.iter());
         let sent = headers.filter(|(name, value)| value.is_sensitive() || is_secret(name));
         let sent = sent.filter_map(|(_, value)| value.to_str().ok());
@@ -29,6 +29,12 @@ impl Secrets {
             values.extend(url.password().map(str::to_owned));
             values.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
         }
+        Self::of_values(values)
+    }
+
+    /// Returns the secrets among values: those that are not too short.
+    pub(crate) fn of_values(values: impl IntoIterator<Item = String>) -> Self {
+        let mut values: Vec<String> = values.into_iter().collect();
         values.retain(|value| value.len() >= LENGTH_MIN);
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self(values)
@@ -60,6 +66,12 @@ impl Secrets {
         let first = found.next()?;
         let masked = text.replace(first, MASK);
         Some(found.fold(masked, |text, secret| text.replace(secret, MASK)))
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Secrets({})", self.0.len())
     }
 }
 

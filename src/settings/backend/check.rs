@@ -216,7 +216,8 @@ impl BackendSettings {
                 let message = "must not be set: the replicas have URLs of their own";
                 refuse("base_url", message.to_owned());
             }
-            None if self.discovery.names_urls() || self.process.is_some() => {}
+            None if self.discovery.names_urls() || self.process.is_some() || self.mcp.is_some() => {
+            }
             None if self.kind.calls_a_server() => {
                 refuse(
                     "base_url",

@@ -82,3 +82,28 @@ fn a_key_that_must_not_call_a_function_has_no_agent_that_does() {
     assert_eq!(run["output"], "nothing is offered", "{run}");
     assert_eq!(asked.try_iter().count(), 0);
 }
+
+#[cfg(feature = "mcp")]
+#[test]
+fn an_agent_calls_a_tool_of_an_mcp_server() {
+    let folder = folder();
+    let (server, calls) = crate::mcp::plain_server();
+    let (url, _calls) = model(Duration::ZERO, |request| {
+        let offered = request["tools"].as_array().into_iter().flatten();
+        let names = offered.map(|tool| tool["function"]["name"].as_str().unwrap_or_default());
+        let names: Vec<&str> = names.collect();
+        match results(request).first() {
+            Some(result) => say(&format!("{result} {names:?}")),
+            None if names.contains(&"s__read") => call("s__read", &json!({"text": "x"})),
+            None => say("nothing is offered"),
+        }
+    });
+    let agent = "[[agents]]\nname = \"guide\"\nmodel = \"m\"\ntools = [\"s__read\", \"s__absent\"]\n";
+    let more = crate::mcp::settings(&server, "") + agent;
+    let program = start(folder.path(), &url, &more);
+    crate::mcp::until_listed(&program, "any");
+    let run = run(&program, "any");
+    assert_eq!(run["output"], r#"done ["s__read"]"#, "{run}");
+    let called = calls.recv_timeout(AMPLE).unwrap();
+    assert_eq!(called.arguments, json!({"text": "x"}));
+}

@@ -1,0 +1,83 @@
+//! `/mcp`: the tools of MCP servers, and the gateway's own, as one server of the Model Context Protocol.
+//!
+//! The protocol itself is that of `kebne-mcp`. A call of a tool passes the stages as every call does, within the request that asks for it: when
+//! its caller leaves, it is cancelled.
+
+pub(super) mod admin;
+mod body;
+mod job;
+mod offer;
+mod own;
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
+use http::{HeaderName, HeaderValue};
+use kebne_mcp::{Endpoint, EndpointOptions};
+use tokio::sync::mpsc;
+
+use crate::{http::visit::Visit, state::State, surface::error::ApiError};
+
+use body::McpBody;
+use job::Job;
+use offer::Offering;
+
+/// The headers that decide how a request is answered.
+const HEADERS: [&str; 2] = ["accept", "content-type"];
+/// The beginning of the names of the protocol's own headers.
+const OWN_HEADERS: &str = "mcp-";
+/// The calls of one request: it has one.
+const JOBS_MAX: usize = 4;
+
+/// Creates the endpoint of the settings.
+pub(crate) fn endpoint(state: &State) -> Endpoint {
+    Endpoint::new(&EndpointOptions {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instructions: state.mcp_settings.get().instructions.clone(),
+        body_size_max: state.settings.get().body_size_max.as_usize(),
+    })
+}
+
+/// `POST /mcp`.
+pub(super) async fn answer(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+    if visit.headers().contains_key("content-encoding") {
+        let message = "a request to `/mcp` must not be compressed";
+        return Err(ApiError::unsupported_encoding(message.to_owned()));
+    }
+    let body = visit.body().await?;
+    let mut request = http::Request::builder().method("POST").uri("/mcp");
+    for (name, value) in visit.headers() {
+        let name = name.as_str();
+        if HEADERS.contains(&name) || name.starts_with(OWN_HEADERS) {
+            let name = HeaderName::try_from(name);
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                request = request.header(name, value);
+            }
+        }
+    }
+    let request = request.body(body);
+    let request = request.map_err(|error| ApiError::bad_request(None, error.to_string()))?;
+    let (sender, mut jobs) = mpsc::channel::<Job>(JOBS_MAX);
+    let offer = Arc::new(Offering::new(&visit, sender));
+    let endpoint = endpoint(&visit.state);
+    let answering = endpoint.answer(request, offer);
+    let working = async {
+        while let Some(job) = jobs.recv().await {
+            // On the heap, because it holds the futures of all stages.
+            Box::pin(job.run(&visit)).await;
+        }
+        std::future::pending().await
+    };
+    let answer = tokio::select! {
+        answer = answering => answer,
+        () = working => return Err(ApiError::internal("a request has ended without an answer")),
+    };
+    let (head, body) = answer.into_parts();
+    let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponseBuilder::new(status);
+    for (name, value) in &head.headers {
+        response.append_header((name.as_str(), value.as_bytes()));
+    }
+    Ok(response.body(McpBody::new(body)))
+}
