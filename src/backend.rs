@@ -45,6 +45,9 @@ pub use owned::OwnedBackend;
 #[cfg(feature = "lab")]
 pub use simulated::SimulatedBackend;
 
+/// The hidden command of this program that becomes a server.
+pub(crate) const LAUNCH: &str = "launch";
+
 /// One backend of the gateway.
 #[derive(Debug)]
 pub enum ModelBackend {

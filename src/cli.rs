@@ -27,7 +27,7 @@ use std::{
 };
 
 use crate::{
-    gateway,
+    backend,
     logging::LoggingError,
     service::ServiceError,
     settings::{Environment, SettingsErrors},
@@ -134,7 +134,7 @@ pub enum Command {
         tls: tls::TlsArguments,
     },
     /// Become the program of a model server, which ends with the process that started it.
-    #[command(name = gateway::owned::LAUNCH, hide = true)]
+    #[command(name = backend::LAUNCH, hide = true)]
     Launch {
         /// The id of that process.
         parent: u32,

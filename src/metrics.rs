@@ -58,8 +58,8 @@ use labels::{
     ByBudget, ByKind, ByPurpose, ByPurposeAndEnding, ByPurposeAndKey, ByReload, ByRule, ByStatus,
     InnerCost,
 };
-pub(crate) use names::reference;
 pub use mcp::McpReadings;
+pub(crate) use names::reference;
 pub use routes::RouteReadings;
 
 type Level = Gauge<f64, AtomicU64>;

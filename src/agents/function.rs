@@ -10,8 +10,6 @@ use bytes::Bytes;
 use kebne_agents::{Call, RunContext, Tool, ToolError, ToolSpec, Work};
 use serde_json::{Value, json};
 
-#[cfg(feature = "mcp")]
-use crate::{gateway::mcp::OfferedTool, surface::tools::TOOLS};
 use crate::{
     backend::Function,
     caller::Caller,
@@ -19,6 +17,8 @@ use crate::{
     state::State,
     surface::{Surface, functions::FUNCTIONS},
 };
+#[cfg(feature = "mcp")]
+use crate::{gateway::mcp::OfferedTool, surface::tools::TOOLS};
 
 use super::model::error_of;
 

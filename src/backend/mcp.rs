@@ -18,11 +18,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     backend::{
-        BuildError,
+        BuildError, LAUNCH,
         reason::{UNREACHABLE, UNREADABLE},
         upstream::{Secrets, http_client},
     },
-    gateway::owned::LAUNCH,
     llm::{ModelRequest, ModelResponse, whole_answer},
     settings::{
         BackendSettings, Environment, McpHold, McpProtocol, McpServerSettings, secret_file,

@@ -9,13 +9,11 @@ use kebne_servers::{
 };
 
 use crate::{
-    backend::{BuildError, ModelBackend, OwnedBackend, owned::PathAnswers},
+    backend::{BuildError, LAUNCH, ModelBackend, OwnedBackend, owned::PathAnswers},
     gateway::{Gateway, GatewayError, Inner, StartError, hooks, lane::LaneParts},
     settings::{BackendSettings, BaseUrl, Environment, ProcessSettings},
 };
 
-/// The hidden command of this program that becomes a server.
-pub(crate) const LAUNCH: &str = "launch";
 /// The address of a process, without its port.
 const BASE_URL: &str = "http://127.0.0.1/v1";
 

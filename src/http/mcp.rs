@@ -45,7 +45,9 @@ pub(super) async fn answer(mut visit: Visit) -> Result<HttpResponse, ApiError> {
         return Err(ApiError::unsupported_encoding(message.to_owned()));
     }
     let body = visit.body().await?;
-    let mut request = http::Request::builder().method("POST").uri("/mcp");
+    // The host was checked before; that of HTTP/2 is no header.
+    let request = http::Request::builder().method("POST").uri("/mcp");
+    let mut request = request.header("host", "localhost");
     for (name, value) in visit.headers() {
         let name = name.as_str();
         if HEADERS.contains(&name) || name.starts_with(OWN_HEADERS) {

@@ -73,7 +73,7 @@ pub struct McpSettings {
     pub path: PathBuf,
     /// `true` if the gateway's own tools are offered at `/mcp`: search, sessions, jobs, routes and state. Default `true`.
     pub own_tools: bool,
-    /// What models read about the endpoint `/mcp`. Default empty.
+    /// What models read about the endpoint `/mcp`. Default none.
     pub instructions: String,
 }
 

@@ -80,6 +80,37 @@ fn defaults() -> Table {
             ..super::HooksSettings::default()
         });
     }
+    if !cfg!(feature = "mcp") {
+        settings.mcp_servers.clear();
+    }
+    // A server has a URL or a program.
+    let by_url = settings.mcp_servers.iter_mut().map(|server| {
+        let shown = std::mem::take(server);
+        let mut by_url = super::McpServerSettings {
+            command: None,
+            args: Vec::new(),
+            cwd: None,
+            env: BTreeMap::new(),
+            env_file: BTreeMap::new(),
+            ..shown.clone()
+        };
+        assert!(by_url.api_key_file.take().is_some());
+        *server = super::McpServerSettings {
+            url: None,
+            api_key_env: None,
+            api_key_file: None,
+            api_key_header: None,
+            ca_file: None,
+            headers: BTreeMap::new(),
+            headers_file: BTreeMap::new(),
+            ..shown
+        };
+        by_url
+    });
+    for server in by_url.collect::<Vec<_>>() {
+        let errors = server.validate("server");
+        assert!(errors.is_empty(), "{errors:?}");
+    }
     for rule in settings
         .routes
         .iter_mut()

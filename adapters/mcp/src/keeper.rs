@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fault::{Fault, short},
-    server::{Inner, Link},
+    shared::{Inner, Link},
     tool::Tool,
     transport::{Client, Connection, connect},
 };

@@ -13,14 +13,14 @@ mod pattern;
 mod pins;
 mod process;
 mod server;
+mod shared;
 mod tool;
 mod transport;
 
 pub use endpoint::{AnswerBody, CallEnding, Endpoint, EndpointOptions, Offer, Pending, Resource};
 pub use fault::Fault;
-pub use options::{Era, HttpWay, Options, ProcessWay, Way};
+pub use options::{Era, HttpWay, Launcher, Options, ProcessWay, Way};
 pub use pattern::{Pattern, WrongPattern};
 pub use pins::{Hold, Pins, PinsError};
-pub use process::Launcher;
 pub use server::{McpServer, ServerReport, ToolReport};
 pub use tool::{Tool, ToolCall};

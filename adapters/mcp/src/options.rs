@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{pattern::Pattern, pins::Hold, process::Launcher};
+use crate::{pattern::Pattern, pins::Hold};
 
 /// The era of the protocol that is spoken with a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,16 @@ pub struct HttpWay {
     pub headers: HeaderMap,
     /// The client, with its authorities and its proxy. It must not follow redirects, which would carry the headers to others.
     pub client: reqwest::Client,
+}
+
+/// A program that replaces itself by another one, after it has arranged that this one ends with this process. It gets the id of this process
+/// and the other program with its arguments as its last arguments.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// The program.
+    pub program: PathBuf,
+    /// Its first arguments.
+    pub args: Vec<String>,
 }
 
 /// A server that is a child process.

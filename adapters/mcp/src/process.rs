@@ -1,6 +1,6 @@
 //! A server as a child process: without a shell, with an explicit environment, in a process group of its own.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -12,16 +12,6 @@ use crate::{fault::short, options::ProcessWay};
 
 /// The bytes of a line of its errors that are logged.
 const LINE_MAX: usize = 500;
-
-/// A program that replaces itself by another one, after it has arranged that this one ends with this process. It gets the id of this process
-/// and the other program with its arguments as its last arguments.
-#[derive(Clone, Debug)]
-pub struct Launcher {
-    /// The program.
-    pub program: PathBuf,
-    /// Its first arguments.
-    pub args: Vec<String>,
-}
 
 /// A running process with its children. Dropping it kills them.
 pub(crate) struct Process {

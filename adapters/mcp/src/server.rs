@@ -1,7 +1,7 @@
 //! A server: its tools as they are offered, and calls of them.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -15,7 +15,6 @@ use rmcp::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
     keeper,
     options::Options,
     pins::{Pins, PinsError},
+    shared::{Inner, Link, read, write},
     tool::{Tool, ToolCall},
 };
 
@@ -31,40 +31,6 @@ use crate::{
 pub struct McpServer {
     inner: Arc<Inner>,
     stop: Arc<RwLock<Option<DropGuard>>>,
-}
-
-/// What the server and its keeper share.
-pub(crate) struct Inner {
-    pub(crate) options: Options,
-    link: watch::Sender<Link>,
-    list: RwLock<List>,
-    pins: RwLock<Option<Arc<Pins>>>,
-    on_change: RwLock<Option<Box<dyn Fn() + Send + Sync>>>,
-}
-
-/// The state of the connection.
-#[derive(Clone)]
-pub(crate) enum Link {
-    /// It begins.
-    Starting,
-    /// It is there.
-    Up {
-        /// By which calls are made.
-        peer: Peer<RoleClient>,
-        /// The version of the protocol.
-        version: String,
-    },
-    /// It is not there.
-    Down(Fault),
-}
-
-/// The tools as they were listed last.
-#[derive(Default)]
-struct List {
-    offered: Arc<Vec<Arc<Tool>>>,
-    held: Vec<Arc<Tool>>,
-    /// The number of those that the settings leave out.
-    left_out: usize,
 }
 
 /// A server as operators see it.
@@ -105,15 +71,8 @@ pub struct ToolReport {
 impl McpServer {
     /// Creates a server that is not connected.
     pub fn new(options: Options) -> Self {
-        let (link, _) = watch::channel(Link::Starting);
         Self {
-            inner: Arc::new(Inner {
-                options,
-                link,
-                list: RwLock::default(),
-                pins: RwLock::default(),
-                on_change: RwLock::default(),
-            }),
+            inner: Arc::new(Inner::new(options)),
             stop: Arc::default(),
         }
     }
@@ -235,88 +194,6 @@ impl McpServer {
     }
 }
 
-impl Inner {
-    pub(crate) fn tools(&self) -> Arc<Vec<Arc<Tool>>> {
-        Arc::clone(&read(&self.list).offered)
-    }
-
-    pub(crate) fn set_link(&self, link: Link) {
-        self.link.send_replace(link);
-    }
-
-    /// Takes over a list of tools.
-    pub(crate) fn set_tools(&self, tools: Vec<Tool>) {
-        let all = tools.len();
-        let mut names = std::collections::BTreeSet::new();
-        let allowed = tools.into_iter().filter(|tool| {
-            let patterns = &self.options.tools;
-            let is_allowed =
-                patterns.is_empty() || patterns.iter().any(|one| one.fits(tool.name()));
-            // The second one of a name could hide behind the first.
-            is_allowed && tool.has_plain_name() && names.insert(tool.name().to_owned())
-        });
-        let allowed: Vec<Arc<Tool>> = allowed.map(Arc::new).collect();
-        let left_out = all - allowed.len();
-        self.judge(allowed, left_out);
-    }
-
-    /// Judges the tools that are known again.
-    fn judge_again(&self) {
-        let (tools, left_out) = {
-            let list = read(&self.list);
-            let all = list.offered.iter().chain(&list.held);
-            (all.map(Arc::clone).collect(), list.left_out)
-        };
-        self.judge(tools, left_out);
-    }
-
-    fn judge(&self, mut tools: Vec<Arc<Tool>>, left_out: usize) {
-        tools.sort_by(|one, other| one.name().cmp(other.name()));
-        let pins = read(&self.pins).clone();
-        let names: Vec<(&str, &str)> = tools
-            .iter()
-            .map(|tool| (tool.name(), tool.digest()))
-            .collect();
-        let server = &self.options.name;
-        let noted = pins.map(|pins| pins.note(server, &names, self.options.hold));
-        let (mut offered, mut held) = (Vec::new(), Vec::new());
-        for (index, tool) in tools.iter().enumerate() {
-            let noted = noted.as_ref().and_then(|noted| noted.get(index));
-            let noted = noted.copied().unwrap_or_default();
-            if noted.is_new {
-                let tool = tool.name();
-                tracing::warn!(
-                    server,
-                    tool,
-                    "a tool of an MCP server is held until it is approved"
-                );
-            }
-            let list = if noted.is_held {
-                &mut held
-            } else {
-                &mut offered
-            };
-            list.push(Arc::clone(tool));
-        }
-        let has_changed = {
-            let mut list = write(&self.list);
-            let digests = |tools: &[Arc<Tool>]| -> Vec<String> {
-                tools.iter().map(|tool| tool.digest().to_owned()).collect()
-            };
-            let has_changed = digests(&list.offered) != digests(&offered);
-            *list = List {
-                offered: Arc::new(offered),
-                held,
-                left_out,
-            };
-            has_changed
-        };
-        if has_changed && let Some(on_change) = &*read(&self.on_change) {
-            on_change();
-        }
-    }
-}
-
 /// Tells the server that nobody waits for a call any more.
 struct Cancels {
     peer: Peer<RoleClient>,
@@ -354,14 +231,6 @@ fn report(tool: &Tool, held: bool) -> ToolReport {
         read_only: tool.is_read_only(),
         idempotent: tool.is_idempotent(),
     }
-}
-
-fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for McpServer {

@@ -98,7 +98,8 @@ fn an_agent_calls_a_tool_of_an_mcp_server() {
             None => say("nothing is offered"),
         }
     });
-    let agent = "[[agents]]\nname = \"guide\"\nmodel = \"m\"\ntools = [\"s__read\", \"s__absent\"]\n";
+    let agent =
+        "[[agents]]\nname = \"guide\"\nmodel = \"m\"\ntools = [\"s__read\", \"s__absent\"]\n";
     let more = crate::mcp::settings(&server, "") + agent;
     let program = start(folder.path(), &url, &more);
     crate::mcp::until_listed(&program, "any");

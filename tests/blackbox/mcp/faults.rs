@@ -65,13 +65,15 @@ fn a_refusal_has_done_nothing_and_is_repeated() {
 fn a_server_that_hangs_costs_its_timeout_and_no_other_call() {
     let folder = folder();
     let (url, _calls) = server(|number, id, socket| {
-        if number == 0 {
+        if number == 1 {
             thread::sleep(AMPLE);
         }
         socket.write_all(result_text(id, &said("quick")).as_bytes())
     });
     let program = start(folder.path(), &settings(&url, "timeout = \"1s\"\n"));
     until_listed(&program, "any");
+    // Until the first answer there is one call at a time.
+    call(&program, "any", "s__write", &json!({}));
     let began = Instant::now();
     thread::scope(|scope| {
         let hangs = scope.spawn(|| call(&program, "any", "s__write", &json!({})));
@@ -192,7 +194,10 @@ fn an_answer_that_is_none_is_an_error_that_the_model_reads() {
     for (name, write) in ways {
         let folder = folder();
         let (url, calls) = server(write);
-        let program = start(folder.path(), &settings(&url, "answer_size_max = \"64KiB\"\n"));
+        let program = start(
+            folder.path(),
+            &settings(&url, "answer_size_max = \"64KiB\"\n"),
+        );
         until_listed(&program, "any");
         let (said, is_error) = text(&call(&program, "any", "s__read", &json!({})));
         assert!(is_error, "{name}: {said}");
@@ -219,7 +224,10 @@ fn the_error_of_a_server_reaches_its_caller_without_the_secrets_of_the_gateway()
     assert!(!message.contains("very-secret"), "{answer}");
     let called = calls.recv_timeout(AMPLE).unwrap();
     let head = called.head.to_lowercase();
-    assert!(head.contains("authorization: bearer very-secret-key"), "{head}");
+    assert!(
+        head.contains("authorization: bearer very-secret-key"),
+        "{head}"
+    );
 }
 
 #[test]
@@ -241,12 +249,15 @@ fn a_reload_adds_and_removes_servers() {
         .output()
         .unwrap();
     assert!(checked.status.success());
-    let wrong = "[[mcp_servers]]\nname = \"t\"\nurl = \"http://localhost\"\napi_key_file = \"nowhere\"\n";
+    let wrong =
+        "[[mcp_servers]]\nname = \"t\"\nurl = \"http://localhost\"\napi_key_file = \"nowhere\"\n";
     fs::write(&config, wrong).unwrap();
     let answer = program.send("POST", "/admin/v1/reload", &[], &Value::Null);
     assert_eq!(answer.status, 400, "{}", answer.body);
     assert_eq!(super::names(&program, "any"), ["t__read"]);
-    let checked = Program::configured(folder.path(), &config).output().unwrap();
+    let checked = Program::configured(folder.path(), &config)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(said.contains("nowhere"), "{said}");
 }

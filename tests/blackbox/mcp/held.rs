@@ -60,7 +60,9 @@ fn a_tool_that_changes_is_held_also_after_a_restart_until_it_is_approved() {
     let mut program = start(folder.path(), &text_of);
     assert_eq!(until_listed(&program, "web"), ["s__one", "s__two"]);
     changed.store(true, SeqCst);
-    until("the tool is held", || names(&program, "web") == ["s__new", "s__two"]);
+    until("the tool is held", || {
+        names(&program, "web") == ["s__new", "s__two"]
+    });
     let refused = call(&program, "web", "s__one", &json!({}));
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
     let shown = [("authorization", "Bearer ops")];
@@ -78,9 +80,17 @@ fn a_tool_that_changes_is_held_also_after_a_restart_until_it_is_approved() {
     assert_eq!(calls.try_iter().count(), 0);
     let one = json!({"tool": "one"});
     assert_eq!(approve(&program, "web", &one).status, 403);
-    assert_eq!(approve(&program, "ops", &json!({"tool": "two"})).status, 404);
+    assert_eq!(
+        approve(&program, "ops", &json!({"tool": "two"})).status,
+        404
+    );
     let approved = approve(&program, "ops", &one);
-    assert_eq!(approved.json()["approved"], json!(["one"]), "{}", approved.body);
+    assert_eq!(
+        approved.json()["approved"],
+        json!(["one"]),
+        "{}",
+        approved.body
+    );
     assert_eq!(names(&program, "web"), ["s__new", "s__one", "s__two"]);
     assert_eq!(text(&call(&program, "web", "s__one", &json!({}))).0, "done");
 }
@@ -104,7 +114,9 @@ fn all_tools_are_held_if_the_settings_say_so_and_a_damaged_file_is_an_error() {
     let file = folder.path().join("kebne-data/mcp-tools.json");
     std::fs::write(&file, "{").unwrap();
     let config = folder.path().join("kebne.toml");
-    let output = Program::configured(folder.path(), &config).output().unwrap();
+    let output = Program::configured(folder.path(), &config)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     assert!(said.contains("mcp.path"), "{said}");

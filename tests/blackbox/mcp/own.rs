@@ -46,19 +46,34 @@ fn the_gateways_own_tools_do_what_its_api_does_with_the_rights_of_the_key() {
     assert!(own(&program, "ops").contains(&"kebne__state".to_owned()));
 
     let auth = ("authorization", "Bearer ann");
-    let session = program.send("POST", "/v1/sessions", &[auth], &json!({})).json();
+    let session = program
+        .send("POST", "/v1/sessions", &[auth], &json!({}))
+        .json();
     let id = session["id"].as_str().unwrap();
     let chat = json!({"model": "simulated", "messages": [{"role": "user", "content": "hello"}]});
     let answer = program.send("POST", CHAT, &[auth, (SESSION, id)], &chat);
     assert_eq!(answer.status, 200, "{}", answer.body);
     let listed = value(&program, "ann", "kebne__sessions", &json!({}));
     assert_eq!(listed["sessions"][0]["id"], id);
-    let turns = value(&program, "ann", "kebne__session_turns", &json!({"session": id}));
-    assert_eq!(turns["turns"][0]["messages"][0]["content"], "hello", "{turns}");
+    let turns = value(
+        &program,
+        "ann",
+        "kebne__session_turns",
+        &json!({"session": id}),
+    );
+    assert_eq!(
+        turns["turns"][0]["messages"][0]["content"], "hello",
+        "{turns}"
+    );
     // Another tenant has none of it.
     let listed = value(&program, "bob", "kebne__sessions", &json!({}));
     assert_eq!(listed["sessions"], json!([]));
-    let foreign = call(&program, "bob", "kebne__session_turns", &json!({"session": id}));
+    let foreign = call(
+        &program,
+        "bob",
+        "kebne__session_turns",
+        &json!({"session": id}),
+    );
     assert!(text(&foreign).1, "{foreign}");
 
     let job = json!({"url": CHAT, "body": chat});
@@ -83,15 +98,36 @@ fn the_gateways_own_tools_do_what_its_api_does_with_the_rights_of_the_key() {
     assert_eq!(state["lanes"][0]["name"], "simulated");
     let refused = call(&program, "ann", "kebne__state", &json!({}));
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
-    let read = ask(&program, "ops", "resources/read", &json!({"uri": "kebne://state"})).json();
+    let read = ask(
+        &program,
+        "ops",
+        "resources/read",
+        &json!({"uri": "kebne://state"}),
+    )
+    .json();
     let contents = read["result"]["contents"][0]["text"].as_str().unwrap();
     assert!(contents.contains("\"lanes\""));
-    let refused = ask(&program, "ann", "resources/read", &json!({"uri": "kebne://state"}));
+    let refused = ask(
+        &program,
+        "ann",
+        "resources/read",
+        &json!({"uri": "kebne://state"}),
+    );
     assert!(refused.json()["error"].is_object(), "{}", refused.body);
 
-    let wrong = call(&program, "ann", "kebne__search", &json!({"query": "a", "collections": []}));
+    let wrong = call(
+        &program,
+        "ann",
+        "kebne__search",
+        &json!({"query": "a", "collections": []}),
+    );
     assert!(text(&wrong).0.contains("collections"), "{wrong}");
-    let wrong = call(&program, "ann", "kebne__search", &json!({"query": 1, "collections": []}));
+    let wrong = call(
+        &program,
+        "ann",
+        "kebne__search",
+        &json!({"query": 1, "collections": []}),
+    );
     assert_eq!(wrong["error"]["code"], -32602, "{wrong}");
 }
 

@@ -41,9 +41,15 @@ fn servers_over_http_and_pipes_are_one_server_whose_calls_are_counted() {
     let listed = names(&program, "any");
     assert_eq!(listed, ["s__read", "s__set", "s__write", "shell-token"]);
     let answer = call(&program, "any", "s__read", &json!({"text": "x"}));
-    assert_eq!((text(&answer), &answer["id"]), (("done".to_owned(), false), &json!(7)));
+    assert_eq!(
+        (text(&answer), &answer["id"]),
+        (("done".to_owned(), false), &json!(7))
+    );
     let called = calls.recv_timeout(super::AMPLE).unwrap();
-    assert_eq!((called.name.as_str(), &called.arguments), ("read", &json!({"text": "x"})));
+    assert_eq!(
+        (called.name.as_str(), &called.arguments),
+        ("read", &json!({"text": "x"}))
+    );
     // Of the environment the process has what the settings name.
     let answer = call(&program, "any", "shell-token", &json!({}));
     assert_eq!(text(&answer).0.trim(), "t0ken");
@@ -92,17 +98,20 @@ fn a_client_of_the_era_without_sessions_gets_the_tools_of_a_server_of_the_other(
         program.send("POST", "/mcp", &headers, &request).json()
     };
     let found = modern("server/discover", "", json!({}));
-    assert!(found["result"]["capabilities"]["tools"].is_object(), "{found}");
+    assert!(
+        found["result"]["capabilities"]["tools"].is_object(),
+        "{found}"
+    );
     let listed = modern("tools/list", "", json!({}));
     assert_eq!(listed["result"]["resultType"], "complete", "{listed}");
     let params = json!({"name": "s__write", "arguments": {}});
     let called = modern("tools/call", "s__write", params);
     assert_eq!(text(&called), ("done".to_owned(), false));
     let begun = json!({
-        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"},
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"},
     });
     let begun = ask(&program, "any", "initialize", &begun).json();
-    assert_eq!(begun["result"]["protocolVersion"], "2025-06-18", "{begun}");
+    assert_eq!(begun["result"]["protocolVersion"], "2025-11-25", "{begun}");
 }
 
 #[test]
@@ -154,14 +163,28 @@ fn guards_check_what_is_sent_to_a_tool_and_what_it_returns() {
     let text_of = settings(&url, "guards = [\"pii\"]\n") + guard;
     let program = start(folder.path(), &text_of);
     until_listed(&program, "any");
-    let answer = call(&program, "any", "s__write", &json!({"text": "from ann@example.com"}));
+    let answer = call(
+        &program,
+        "any",
+        "s__write",
+        &json!({"text": "from ann@example.com"}),
+    );
     let (said, is_error) = text(&answer);
-    assert!(!is_error && !said.contains("bob@") && said.starts_with("write to "), "{said}");
+    assert!(
+        !is_error && !said.contains("bob@") && said.starts_with("write to "),
+        "{said}"
+    );
     let called = calls.recv_timeout(super::AMPLE).unwrap();
     let sent = called.arguments["text"].as_str().unwrap();
-    assert!(!sent.contains("ann@") && sent.starts_with("from "), "{sent}");
+    assert!(
+        !sent.contains("ann@") && sent.starts_with("from "),
+        "{sent}"
+    );
     let refused = call(&program, "any", "s__write", &json!({"text": "project X"}));
-    assert!(refused["error"].is_object() || text(&refused).1, "{refused}");
+    assert!(
+        refused["error"].is_object() || text(&refused).1,
+        "{refused}"
+    );
     assert_eq!(calls.try_iter().count(), 0);
 }
 
@@ -184,7 +207,10 @@ fn pages_of_other_origins_and_hosts_are_refused() {
     let answer = crate::program::Program::exchange_raw(program.address, &rebound).unwrap();
     assert_eq!(answer.status, 403, "{}", answer.body);
     assert_eq!(program.send("GET", "/mcp", &[], &Value::Null).status, 405);
-    assert_eq!(program.send("DELETE", "/mcp", &[], &Value::Null).status, 405);
+    assert_eq!(
+        program.send("DELETE", "/mcp", &[], &Value::Null).status,
+        405
+    );
     let wrong = program.send("POST", "/mcp", &[kind], &request);
     assert_eq!(wrong.status, 406, "{}", wrong.body);
     assert_eq!(calls.try_iter().count(), 0);
