@@ -505,6 +505,7 @@ fn function_administration() -> Vec<Resource> {
 fn mcp_servers() -> Vec<Resource> {
     vec![
         only("/mcp", post(by_caller(mcp::answer))),
+        only("/mcp/{name}", post(by_caller(mcp::answer_in_part))),
         only(
             "/admin/v1/mcp-servers",
             get(with_scope(Scope::ReadState, mcp::admin::list)),

@@ -261,6 +261,7 @@ impl Validate for Settings {
         errors.extend(validate_each(&self.models, &join(path, "models")));
         errors.extend(self.prompt_store.validate(&join(path, "prompt_store")));
         errors.extend(self.agent_store.validate(&join(path, "agent_store")));
+        errors.extend(self.mcp.validate(&join(path, "mcp")));
         errors.extend(validate_each(&self.routes, &join(path, "routes")));
         errors.extend(validate_each(&self.agents, &join(path, "agents")));
         errors.extend(validate_each(&self.prompts, &join(path, "prompts")));

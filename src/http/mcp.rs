@@ -5,6 +5,7 @@
 
 pub(super) mod admin;
 mod body;
+mod find;
 mod job;
 mod offer;
 mod own;
@@ -20,7 +21,7 @@ use crate::{http::visit::Visit, state::State, surface::error::ApiError};
 
 use body::McpBody;
 use job::Job;
-use offer::Offering;
+use offer::{Offering, Part};
 
 /// The headers that decide how a request is answered.
 const HEADERS: [&str; 2] = ["accept", "content-type"];
@@ -39,7 +40,20 @@ pub(crate) fn endpoint(state: &State) -> Endpoint {
 }
 
 /// `POST /mcp`.
-pub(super) async fn answer(mut visit: Visit) -> Result<HttpResponse, ApiError> {
+pub(super) async fn answer(visit: Visit) -> Result<HttpResponse, ApiError> {
+    answer_with(visit, Part::All).await
+}
+
+/// `POST /mcp/{name}`: the tools of one server, or those of an agent of the settings.
+pub(super) async fn answer_in_part(visit: Visit) -> Result<HttpResponse, ApiError> {
+    let name = visit.parameter();
+    let part = Part::named(&visit, &name);
+    let unknown = || ApiError::not_found(format!("there is no MCP server and no agent `{name}`"));
+    let part = part.ok_or_else(unknown)?;
+    answer_with(visit, part).await
+}
+
+async fn answer_with(mut visit: Visit, part: Part) -> Result<HttpResponse, ApiError> {
     if visit.headers().contains_key("content-encoding") {
         let message = "a request to `/mcp` must not be compressed";
         return Err(ApiError::unsupported_encoding(message.to_owned()));
@@ -61,7 +75,7 @@ pub(super) async fn answer(mut visit: Visit) -> Result<HttpResponse, ApiError> {
     let request = request.body(body);
     let request = request.map_err(|error| ApiError::bad_request(None, error.to_string()))?;
     let (sender, mut jobs) = mpsc::channel::<Job>(JOBS_MAX);
-    let offer = Arc::new(Offering::new(&visit, sender));
+    let offer = Arc::new(Offering::new(&visit, &part, sender));
     let endpoint = endpoint(&visit.state);
     let answering = endpoint.answer(request, offer);
     let working = async {

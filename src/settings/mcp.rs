@@ -34,6 +34,8 @@ const CONCURRENCY_MAX: u32 = 100_000;
 const QUEUE_MAX: usize = 1_000_000;
 /// The smallest bound of answers.
 const ANSWER_SIZE_MIN: u64 = 1024;
+/// The highest number of tools that are listed.
+const LISTED_MAX: usize = 10_000;
 /// The most patterns of tools, arguments, and variables of a server.
 const LIST_MAX: usize = 256;
 
@@ -73,6 +75,9 @@ pub struct McpSettings {
     pub path: PathBuf,
     /// `true` if the gateway's own tools are offered at `/mcp`: search, sessions, jobs, routes and state. Default `true`.
     pub own_tools: bool,
+    /// The most tools of servers that are listed at `/mcp`; of more, a client gets two tools by which it finds and calls them; 0 to 10000.
+    /// Default 200.
+    pub list_max: usize,
     /// What models read about the endpoint `/mcp`. Default none.
     pub instructions: String,
 }
@@ -144,6 +149,7 @@ impl Default for McpSettings {
         Self {
             path: PathBuf::from("kebne-data/mcp-tools.json"),
             own_tools: true,
+            list_max: 200,
             instructions: String::new(),
         }
     }
@@ -182,6 +188,20 @@ impl Default for McpServerSettings {
             answer_size_max: ByteCount::from_mib(4),
             guards: Vec::new(),
         }
+    }
+}
+
+impl Validate for McpSettings {
+    fn validate(&self, path: &str) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        if self.path.as_os_str().is_empty() {
+            errors.push(SettingsError::new(join(path, "path"), "must not be empty"));
+        }
+        if self.list_max > LISTED_MAX {
+            let message = format!("must be 0 to {LISTED_MAX}");
+            errors.push(SettingsError::new(join(path, "list_max"), message));
+        }
+        errors
     }
 }
 
@@ -524,6 +544,10 @@ mod tests {
         assert_eq!(
             errors(&server("s", "url = \"nowhere\"\n")),
             ["mcp_servers[0].url"]
+        );
+        assert_eq!(
+            errors("[mcp]\npath = \"\"\nlist_max = 10001\n"),
+            ["mcp.list_max", "mcp.path"]
         );
         let twice = server("s", command) + &server("t", "command = \"c\"\nprefix = \"s__\"\n");
         assert_eq!(errors(&twice), ["mcp_servers[1].prefix"]);

@@ -183,7 +183,7 @@ impl ApiError {
     /// The tool of an MCP server was not approved.
     #[cfg(feature = "mcp")]
     pub fn tool_held(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "permission_error", message).code("tool_held")
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message).code("tool_held")
     }
 
     /// The request cannot be served because of something that is still going on.

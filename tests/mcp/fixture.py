@@ -16,10 +16,28 @@ NOTHING = {"type": "object", "properties": {}}
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
-    "$defs": {"address": {"type": "object", "properties": {"street": {"type": "string"}, "city": {"type": "string"}}}},
-    "properties": {"name": {"type": "string"}, "address": {"$ref": "#/$defs/address"}},
+    "$defs": {
+        "address": {
+            "$anchor": "addressDef",
+            "type": "object",
+            "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
+        }
+    },
+    "properties": {
+        "name": {"type": "string"},
+        "address": {"$ref": "#/$defs/address"},
+        "contactMethod": {"type": "string", "enum": ["phone", "email"]},
+        "phone": {"type": "string"},
+        "email": {"type": "string"},
+    },
+    "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
+    "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
+    "then": {"required": ["phone"]},
+    "else": {"required": ["email"]},
     "additionalProperties": False,
 }
+# An argument that clients repeat in a header.
+IN_HEADER = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
 
 
 def text(value):
@@ -46,6 +64,7 @@ RESULTS = {
         resource("test://mixed-content-resource", '{"test":"data","value":123}'),
     ],
     "json_schema_2020_12_tool": lambda: [text("done")],
+    "test_custom_header": lambda: [text("done")],
 }
 
 
@@ -57,6 +76,8 @@ async def list_tools(_context, _params):
     for tool in tools:
         if tool.name == "json_schema_2020_12_tool":
             tool.input_schema = SCHEMA
+        if tool.name == "test_custom_header":
+            tool.input_schema = IN_HEADER
     return types.ListToolsResult(tools=tools)
 
 

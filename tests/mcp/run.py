@@ -73,9 +73,16 @@ def conformance():
         try:
             until_up(address, 1)
             suite = f"{MODULES}/@modelcontextprotocol/conformance/dist/index.js"
-            # The suite writes its results into its working directory.
-            command = [NODE, suite, "server", "--url", f"{address}/mcp", "--suite", "all", "-o", f"{folder}/results"]
-            return run("conformance", command + ["--expected-failures", str(HERE / "expected-failures.yml")])
+            newer = f"{MODULES}/../../conformance-2026/node_modules/@modelcontextprotocol/conformance/dist/index.js"
+            passed = []
+            for name, program, scenarios in [
+                ("2025-11-25", suite, ["--suite", "all"]),
+                ("2026-07-28", newer, ["--requirements", "2026-07-28"]),
+            ]:
+                expected = str(HERE / f"expected-failures-{name}.yml")
+                command = [NODE, program, "server", "--url", f"{address}/mcp", "-o", f"{folder}/{name}", *scenarios]
+                passed.append(run(f"conformance {name}", command + ["--expected-failures", expected]))
+            return all(passed)
         finally:
             gateway.kill()
             gateway.wait()

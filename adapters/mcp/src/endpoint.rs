@@ -13,7 +13,7 @@ use rmcp::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode,
         Implementation, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
         ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents,
-        ServerCapabilities, ServerConfig,
+        ResultType, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
     transport::streamable_http_server::{
@@ -81,16 +81,15 @@ pub struct EndpointOptions {
 /// The endpoint.
 #[derive(Clone)]
 pub struct Endpoint {
-    service: Arc<StreamableHttpService<Handler, NeverSessionManager>>,
+    info: Arc<ServerConfig>,
+    config: StreamableHttpServerConfig,
 }
 
-/// What a request carries for its handler.
-#[derive(Clone)]
-struct Offered(Arc<dyn Offer>);
-
+/// Handles one request.
 #[derive(Clone)]
 struct Handler {
     info: Arc<ServerConfig>,
+    offer: Arc<dyn Offer>,
 }
 
 impl Endpoint {
@@ -105,18 +104,13 @@ impl Endpoint {
         if !options.instructions.is_empty() {
             info = info.with_instructions(options.instructions.as_str());
         }
-        let handler = Handler {
-            info: Arc::new(info),
-        };
-        let config = StreamableHttpServerConfig::default()
-            .disable_allowed_hosts()
-            .with_legacy_session_mode(false)
-            .with_json_response(true)
-            .with_max_request_body_bytes(options.body_size_max);
-        let sessions = Arc::new(NeverSessionManager::default());
-        let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
         Self {
-            service: Arc::new(service),
+            info: Arc::new(info),
+            config: StreamableHttpServerConfig::default()
+                .disable_allowed_hosts()
+                .with_legacy_session_mode(false)
+                .with_json_response(true)
+                .with_max_request_body_bytes(options.body_size_max),
         }
     }
 
@@ -126,18 +120,16 @@ impl Endpoint {
         request: http::Request<Bytes>,
         offer: Arc<dyn Offer>,
     ) -> http::Response<AnswerBody> {
-        let mut request = request.map(Full::new);
-        request.extensions_mut().insert(Offered(offer));
-        self.service.handle(request).await
+        let handler = Handler {
+            info: Arc::clone(&self.info),
+            offer,
+        };
+        // Its tools decide which headers a request must have, so each request has a service of its own.
+        let sessions = Arc::new(NeverSessionManager::default());
+        let config = self.config.clone();
+        let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
+        service.handle(request.map(Full::new)).await
     }
-}
-
-/// Returns what is offered to the caller of a request.
-fn offered(context: &RequestContext<RoleServer>) -> Result<Arc<dyn Offer>, ErrorData> {
-    let parts = context.extensions.get::<http::request::Parts>();
-    let offered = parts.and_then(|parts| parts.extensions.get::<Offered>());
-    let offered = offered.map(|offered| Arc::clone(&offered.0));
-    offered.ok_or_else(|| ErrorData::internal_error("the request has no caller", None))
 }
 
 impl ServerHandler for Handler {
@@ -145,12 +137,18 @@ impl ServerHandler for Handler {
         self.info.as_ref().clone()
     }
 
+    fn get_tool(&self, name: &str) -> Option<rmcp::model::Tool> {
+        let mut tools = self.offer.tools().into_iter();
+        let (name, tool) = tools.find(|(known, _)| known == name)?;
+        Some(tool.named(name))
+    }
+
     async fn list_tools(
         &self,
         _page: Option<PaginatedRequestParams>,
-        context: RequestContext<RoleServer>,
+        _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = offered(&context)?.tools().into_iter();
+        let tools = self.offer.tools().into_iter();
         let tools = tools.map(|(name, tool)| tool.named(name)).collect();
         Ok(ListToolsResult::with_all_items(tools))
     }
@@ -158,13 +156,13 @@ impl ServerHandler for Handler {
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        context: RequestContext<RoleServer>,
+        _context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let call = ToolCall {
             name: request.name.into_owned(),
             arguments: request.arguments.unwrap_or_default(),
         };
-        let called = offered(&context)?.call(call);
+        let called = self.offer.call(call);
         match called.await {
             Ok(result) => result_of(result).map(CallToolResponse::Complete),
             Err(CallEnding::Failed(message)) => {
@@ -180,9 +178,9 @@ impl ServerHandler for Handler {
     async fn list_resources(
         &self,
         _page: Option<PaginatedRequestParams>,
-        context: RequestContext<RoleServer>,
+        _context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let resources = offered(&context)?.resources().into_iter();
+        let resources = self.offer.resources().into_iter();
         let resources = resources.map(|one| {
             let resource = rmcp::model::Resource::new(one.uri, one.name);
             resource
@@ -195,9 +193,9 @@ impl ServerHandler for Handler {
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        context: RequestContext<RoleServer>,
+        _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let read = offered(&context)?.read(&request.uri);
+        let read = self.offer.read(&request.uri);
         match read.await {
             Ok(text) => {
                 let contents = ResourceContents::text(text, request.uri);
@@ -213,9 +211,14 @@ impl ServerHandler for Handler {
     }
 }
 
-/// Reads the result of a tool.
+/// Reads the result of a tool. That of a server of the era of sessions does not say that it is complete, which clients of the other era require.
 fn result_of(result: Value) -> Result<CallToolResult, ErrorData> {
-    serde_json::from_value(result).map_err(|error| {
+    let read = serde_json::from_value::<CallToolResult>(result);
+    let complete = read.map(|mut result| {
+        result.result_type = Some(ResultType::COMPLETE);
+        result
+    });
+    complete.map_err(|error| {
         ErrorData::internal_error(
             format!("the result of the tool cannot be read: {error}"),
             None,

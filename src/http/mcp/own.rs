@@ -87,12 +87,16 @@ pub(super) async fn call(visit: &Visit, call: ToolCall) -> Result<Value, CallEnd
         visit.accessed(&access, status.as_u16());
     }
     let value = done.map_err(|error| CallEnding::Failed(error.message().to_owned()))?;
-    let text = value.to_string();
-    Ok(json!({
-        "content": [{"type": "text", "text": text}],
+    Ok(result(value))
+}
+
+/// Returns the result of a tool with a value.
+pub(super) fn result(value: Value) -> Value {
+    json!({
+        "content": [{"type": "text", "text": value.to_string()}],
         "structuredContent": value,
         "isError": false,
-    }))
+    })
 }
 
 /// Returns what a call uses that its tenant keeps, for the audit log: the kind, the id, and what is done.
@@ -130,13 +134,13 @@ pub(super) async fn read(visit: &Visit, uri: &str) -> Result<String, CallEnding>
 }
 
 /// Reads the arguments of a call. An error names the argument.
-fn read_arguments<T: DeserializeOwned>(arguments: Value) -> Result<T, CallEnding> {
+pub(super) fn read_arguments<T: DeserializeOwned>(arguments: Value) -> Result<T, CallEnding> {
     let read = serde_path_to_error::deserialize(arguments);
     read.map_err(|error| CallEnding::Invalid(format!("the arguments do not fit: {error}")))
 }
 
 /// Creates the schema of arguments.
-fn schema(properties: Value, required: &[&str]) -> Map<String, Value> {
+pub(super) fn schema(properties: Value, required: &[&str]) -> Map<String, Value> {
     let schema = json!({
         "type": "object",
         "properties": properties,

@@ -107,6 +107,8 @@ fn a_client_of_the_era_without_sessions_gets_the_tools_of_a_server_of_the_other(
     let params = json!({"name": "s__write", "arguments": {}});
     let called = modern("tools/call", "s__write", params);
     assert_eq!(text(&called), ("done".to_owned(), false));
+    // The server does not say so, because its era has no such field.
+    assert_eq!(called["result"]["resultType"], "complete");
     let begun = json!({
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"},
     });
@@ -214,4 +216,92 @@ fn pages_of_other_origins_and_hosts_are_refused() {
     let wrong = program.send("POST", "/mcp", &[kind], &request);
     assert_eq!(wrong.status, 406, "{}", wrong.body);
     assert_eq!(calls.try_iter().count(), 0);
+}
+
+#[test]
+fn many_tools_are_found_by_a_tool_instead_of_being_listed() {
+    let (folder, (url, calls)) = (folder(), plain_server());
+    let text_of = settings(&url, "") + "[mcp]\nlist_max = 2\nown_tools = false\n";
+    let program = start(folder.path(), &text_of);
+    let find = || {
+        call(
+            &program,
+            "any",
+            "kebne__find_tools",
+            &json!({"query": "tool set"}),
+        )
+    };
+    let due = std::time::Instant::now() + super::AMPLE;
+    while find()["error"].is_object() {
+        assert!(std::time::Instant::now() < due, "{}", find());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let listed = ask(&program, "any", "tools/list", &json!({})).json();
+    let listed = listed["result"]["tools"].as_array().unwrap().clone();
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(listed, ["kebne__find_tools", "kebne__call_tool"]);
+    let found = find();
+    let tools = &found["result"]["structuredContent"]["tools"];
+    assert_eq!(tools[0]["name"], "s__set", "{found}");
+    assert!(tools[0]["input_schema"]["properties"]["text"].is_object());
+    let arguments = json!({"name": "s__set", "arguments": {"text": "x"}});
+    let called = call(&program, "any", "kebne__call_tool", &arguments);
+    assert_eq!(text(&called), ("done".to_owned(), false));
+    assert_eq!(
+        calls.recv_timeout(super::AMPLE).unwrap().arguments,
+        json!({"text": "x"})
+    );
+    let unknown = call(
+        &program,
+        "any",
+        "kebne__call_tool",
+        &json!({"name": "kebne__state"}),
+    );
+    assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+}
+
+#[test]
+fn an_endpoint_can_offer_the_tools_of_one_server_or_of_an_agent() {
+    let folder = folder();
+    let ((one, _calls), (two, _others)) = (plain_server(), plain_server());
+    let more = format!(
+        "[[mcp_servers]]\nname = \"t\"\nurl = \"{two}\"\ntools = [\"read\"]\n\
+         [[agents]]\nname = \"guide\"\nmodel = \"simulated\"\ntools = [\"s__read\", \"t__read\"]\n"
+    );
+    let text_of = settings(&one, "")
+        + &more
+        + &key("all", "[\"call\"]", "")
+        + &key("some", "[\"call\"]", "models = [\"s\"]");
+    let program = start(folder.path(), &text_of);
+    let due = std::time::Instant::now() + super::AMPLE;
+    while names(&program, "all").len() < 4 {
+        assert!(std::time::Instant::now() < due);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let at = |bearer: &str, path: &str| {
+        let bearer = format!("Bearer {bearer}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+        ];
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let answer = program.send("POST", path, &headers, &request);
+        if answer.status != 200 {
+            return vec![answer.status.to_string()];
+        }
+        let tools = answer.json()["result"]["tools"].as_array().unwrap().clone();
+        let names = tools.iter().map(|tool| tool["name"].as_str().unwrap());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(at("all", "/mcp/t"), ["t__read"]);
+    assert_eq!(at("all", "/mcp/guide"), ["s__read", "t__read"]);
+    assert_eq!(at("some", "/mcp/s").len(), 3);
+    for path in ["/mcp/t", "/mcp/guide", "/mcp/simulated", "/mcp/nothing"] {
+        assert_eq!(at("some", path), ["404"], "{path}");
+    }
+    assert_eq!(at("all", "/mcp/simulated"), ["404"]);
 }

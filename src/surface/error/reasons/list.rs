@@ -335,6 +335,12 @@ pub(super) const CALLERS: &[Reason] = &[
         "Add it to `models` of the key.",
     ),
     reason(
+        "tool_held",
+        "403",
+        "The tool of an MCP server has changed, or is new, and was not approved.",
+        "Read its description at `/admin/v1/mcp-servers/NAME`, and approve it there.",
+    ),
+    reason(
         "host_not_allowed",
         "403",
         "A gateway without keys was called by a host name that is not this machine's.",
