@@ -27,9 +27,9 @@ use crate::{
     settings::{LogFormat, LogSettings},
 };
 
-/// Where the HTTP server writes one line at level ERROR per request head that it cannot read. Any caller can cause them
-/// without bound, so they are written only if the filter names this crate.
-const HTTP_SERVER: &str = "actix_http";
+/// The crates whose lines any caller can cause without bound, so they are written only if the filter names the crate: the HTTP server writes one
+/// at level ERROR per request head that it cannot read, and the protocol of MCP several per request, with texts of the caller.
+const QUIET: [&str; 2] = ["actix_http", "rmcp"];
 
 /// The reason why the log could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -208,17 +208,18 @@ impl Write for Stderr {
     }
 }
 
-/// Returns the filter of the settings, without the HTTP server's lines if they are not asked for.
+/// Returns the filter of the settings, without the lines of [`QUIET`] crates that are not asked for.
 fn filter(settings: &LogSettings) -> Result<Targets, LoggingError> {
     let filter: Targets = settings.filter.parse()?;
-    let is_named = filter
-        .iter()
-        .any(|(target, _)| target.starts_with(HTTP_SERVER));
-    Ok(if is_named {
-        filter
-    } else {
-        filter.with_target(HTTP_SERVER, LevelFilter::OFF)
-    })
+    let unnamed = QUIET.into_iter().filter(|quiet| {
+        let mut named = filter.iter();
+        !named.any(|(target, _)| target.starts_with(quiet))
+    });
+    let unnamed: Vec<&str> = unnamed.collect();
+    let quiet = unnamed.into_iter();
+    Ok(quiet.fold(filter, |filter, quiet| {
+        filter.with_target(quiet, LevelFilter::OFF)
+    }))
 }
 
 #[cfg(test)]
@@ -232,14 +233,14 @@ mod tests {
                 filter: filter_text.to_owned(),
                 ..LogSettings::default()
             };
-            let target = "actix_http::h1::dispatcher";
-            filter(&settings)
-                .unwrap()
-                .would_enable(target, &Level::ERROR)
+            let filter = filter(&settings).unwrap();
+            ["actix_http::h1::dispatcher", "rmcp::service"]
+                .map(|target| filter.would_enable(target, &Level::ERROR))
         };
-        assert!(!is_written("info"));
-        assert!(!is_written("info,kebne=debug"));
-        assert!(is_written("info,actix_http=error"));
-        assert!(is_written("info,actix_http::h1=debug"));
+        assert_eq!(is_written("info"), [false, false]);
+        assert_eq!(is_written("info,kebne=debug"), [false, false]);
+        assert_eq!(is_written("info,actix_http=error"), [true, false]);
+        assert_eq!(is_written("info,actix_http::h1=debug"), [true, false]);
+        assert_eq!(is_written("info,rmcp=warn"), [false, true]);
     }
 }

@@ -23,7 +23,7 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
     /// Levels, in general and per target: `info,kebne=debug`. Request heads that cannot be read are written only if the
-    /// filter names `actix_http`. Default `info`.
+    /// filter names `actix_http`, and the steps of the MCP protocol only if it names `rmcp`. Default `info`.
     pub filter: String,
     /// `text` or `json`. Default `text`.
     pub format: LogFormat,
