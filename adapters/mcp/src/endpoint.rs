@@ -195,15 +195,18 @@ impl ServerHandler for Handler {
         request: ReadResourceRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let read = self.offer.read(&request.uri);
+        let uri = request.uri;
+        let read = self.offer.read(&uri);
         match read.await {
             Ok(text) => {
-                let contents = ResourceContents::text(text, request.uri);
+                let contents = ResourceContents::text(text, uri);
                 let contents = contents.with_mime_type("application/json");
                 Ok(ReadResourceResult::new(vec![contents]).into())
             }
             Err(CallEnding::Unknown(message)) => {
-                Err(ErrorData::new(ErrorCode::RESOURCE_NOT_FOUND, message, None))
+                let data = serde_json::json!({"uri": uri});
+                let code = ErrorCode::RESOURCE_NOT_FOUND;
+                Err(ErrorData::new(code, message, Some(data)))
             }
             Err(CallEnding::Invalid(message)) => Err(ErrorData::invalid_params(message, None)),
             Err(CallEnding::Failed(message)) => Err(ErrorData::internal_error(message, None)),
