@@ -4,7 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Budget, Day, Limits, Money, Period, bucket::Bucket};
+use crate::{
+    Ask, Beyond, Budget, Day, Grant, Kind, Limits, Money, Period, Terms, Units,
+    bucket::Bucket,
+    leased::{Known, Lack, Leased},
+    units::whole,
+};
+
+mod shared;
 
 /// What calls have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -98,13 +105,24 @@ pub struct Room {
 }
 
 impl Left {
-    fn of(bucket: &Bucket) -> Self {
+    /// Returns what is left of a bucket, and of a block that was taken from it.
+    fn of(bucket: &Bucket, block: i64) -> Self {
+        let block = u64::try_from(block).unwrap_or(0);
         Self {
             limit: bucket.limit(),
-            remaining: bucket.left(),
+            remaining: bucket.left().saturating_add(block).min(bucket.limit()),
             full_in: bucket.full_in(),
         }
     }
+}
+
+/// The reason why a call cannot be admitted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lacks {
+    /// The block of a shared account is too small.
+    Block,
+    /// The call would exceed a limit; with the time after which it would not, if that is known.
+    Limit(Exceeded, Option<Duration>),
 }
 
 impl Room {
@@ -163,12 +181,14 @@ pub(crate) struct Account {
     day: Day,
     today: Amount,
     month: Amount,
+    /// The part of a shared account that this gateway holds. The buckets are then those of the store, without all blocks.
+    leased: Option<Leased>,
     /// `true` once it is closed: it is removed with its last call.
     pub(crate) is_closed: bool,
 }
 
 impl Account {
-    pub(crate) fn new(limits: Limits, now: u64) -> Self {
+    pub(crate) fn new(limits: Limits, is_shared: bool, now: u64) -> Self {
         Self {
             requests: limits
                 .requests_per_minute
@@ -182,6 +202,7 @@ impl Account {
             day: Day::of(now / 1000),
             today: Amount::default(),
             month: Amount::default(),
+            leased: is_shared.then(Leased::default),
             is_closed: false,
         }
     }
@@ -218,9 +239,15 @@ impl Account {
                 self.month = Amount::default();
             }
             self.day = day;
+            if let Some(leased) = &mut self.leased {
+                leased.begin_day(&self.limits, self.today, self.month);
+            }
         }
         for bucket in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
             bucket.refill(now);
+        }
+        if let Some(leased) = &mut self.leased {
+            leased.refill(now);
         }
         self.day
     }
@@ -232,8 +259,27 @@ impl Account {
         }
     }
 
+    /// Returns what keeps a call from being admitted; a block that is too small is wanted larger.
+    pub(crate) fn lacks(&mut self, estimate: &Estimate, beyond: Beyond, now: u64) -> Option<Lacks> {
+        let Some(mut leased) = self.leased.take() else {
+            let (exceeded, wait) = self.refuses(estimate)?;
+            return Some(Lacks::Limit(exceeded, wait));
+        };
+        let known = self.known();
+        let lack = leased.lacks(estimate, &known, beyond, now);
+        let lacks = lack.map(|lack| match lack {
+            Lack::Block => Lacks::Block,
+            Lack::Limit(kind) => {
+                let wait = leased.wait_for(kind, estimate, &known);
+                Lacks::Limit(self.exceeded(kind, estimate), wait)
+            }
+        });
+        self.leased = Some(leased);
+        lacks
+    }
+
     /// Returns the limit that a call would exceed, and the time after which it would not, if that is known.
-    pub(crate) fn refuses(&self, estimate: &Estimate) -> Option<(Exceeded, Option<Duration>)> {
+    fn refuses(&self, estimate: &Estimate) -> Option<(Exceeded, Option<Duration>)> {
         // A call that uses nothing is not refused because others have used up the budgets.
         let budgets = self
             .limits
@@ -270,16 +316,25 @@ impl Account {
 
     /// Returns what is left of the limits per minute, as of the last roll.
     pub(crate) fn room(&self) -> Room {
+        let left = |bucket: Option<Bucket>, kind| {
+            let leased = self.leased.as_ref();
+            let block = leased.map_or(0, |leased| leased.room(kind, &Units::default()));
+            bucket.map(|bucket| Left::of(&bucket, block))
+        };
         Room {
-            requests: self.requests.as_ref().map(Left::of),
-            tokens: self.tokens.as_ref().map(Left::of),
+            requests: left(self.requests, Kind::Requests),
+            tokens: left(self.tokens, Kind::TokensPerMinute),
         }
     }
 
-    pub(crate) fn reserve(&mut self, estimate: &Estimate) {
+    pub(crate) fn reserve(&mut self, estimate: &Estimate, now: u64) {
         self.running = self.running.saturating_add(1);
         self.reserved.tokens = self.reserved.tokens.saturating_add(estimate.tokens);
         self.reserved.money = self.reserved.money.saturating_add(estimate.money);
+        if let Some(leased) = &mut self.leased {
+            leased.reserve(estimate, self.running, now);
+            return;
+        }
         if let Some(bucket) = &mut self.requests {
             bucket.take(1);
         }
@@ -292,7 +347,9 @@ impl Account {
         self.running = self.running.saturating_sub(1);
         self.reserved.tokens = self.reserved.tokens.saturating_sub(estimate.tokens);
         self.reserved.money = self.reserved.money.saturating_sub(estimate.money);
-        if let Some(bucket) = &mut self.tokens {
+        if let Some(leased) = &mut self.leased {
+            leased.settle(estimate, used, self.day);
+        } else if let Some(bucket) = &mut self.tokens {
             bucket.give_back(estimate.tokens.saturating_sub(used.tokens));
             bucket.take(used.tokens.saturating_sub(estimate.tokens));
         }
@@ -302,7 +359,9 @@ impl Account {
 
     /// Adds what was used beside the calls that were reserved.
     pub(crate) fn charge(&mut self, used: Amount) {
-        if let Some(bucket) = &mut self.tokens {
+        if let Some(leased) = &mut self.leased {
+            leased.settle(&Estimate::default(), used, self.day);
+        } else if let Some(bucket) = &mut self.tokens {
             bucket.take(used.tokens);
         }
         self.today = self.today.plus(used);

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Milliseconds of a minute. Levels are counted in parts of a unit of this size, so that refilling is exact.
 const MINUTE: i64 = 60_000;
 
 /// One bucket. Its level may be negative: what turned out to be used beyond the estimate is paid back first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bucket {
     per_minute: i64,
     /// In parts of a unit.
@@ -18,13 +20,44 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Creates a full bucket.
     pub(crate) fn new(per_minute: u64, now: u64) -> Self {
-        let per_minute = i64::try_from(per_minute).unwrap_or(i64::MAX / MINUTE);
-        let per_minute = per_minute.clamp(1, i64::MAX / MINUTE / 4);
+        let per_minute = Self::bounded(per_minute);
         Self {
             per_minute,
             level: per_minute * MINUTE,
             at: now,
         }
+    }
+
+    fn bounded(per_minute: u64) -> i64 {
+        let per_minute = i64::try_from(per_minute).unwrap_or(i64::MAX / MINUTE);
+        per_minute.clamp(1, i64::MAX / MINUTE / 4)
+    }
+
+    /// Replaces the limit. What is left stays, up to a full bucket.
+    pub(crate) fn set_limit(&mut self, per_minute: u64) {
+        self.per_minute = Self::bounded(per_minute);
+        self.level = self.level.min(self.full());
+    }
+
+    /// Returns one of `parts` equal parts, with `own` units that are not divided.
+    #[must_use]
+    pub(crate) fn part(&self, parts: u32, own: i64) -> Self {
+        let parts = i64::from(parts.max(1));
+        let mut part = *self;
+        part.per_minute = (self.per_minute / parts).max(1);
+        let level = (self.level / parts).saturating_add(own.saturating_mul(MINUTE));
+        part.level = level.min(part.full());
+        part
+    }
+
+    /// Returns the whole units that are left; negative for a debt.
+    pub(crate) fn whole_units(&self) -> i64 {
+        self.level.div_euclid(MINUTE)
+    }
+
+    /// Returns the units of a full bucket.
+    pub(crate) fn whole_limit(&self) -> i64 {
+        self.per_minute
     }
 
     fn full(&self) -> i64 {

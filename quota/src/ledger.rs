@@ -3,11 +3,14 @@
 //! A call reserves the most that it may use in its key's account and in all groups above it, and settles what it has used when it has
 //! ended. A call that one account refuses changes none of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
-    Day, Limits,
-    account::{Account, AccountView, Amount, Estimate, Exceeded, Room},
+    Ask, Beyond, Day, Grant, Limits, Terms,
+    account::{Account, AccountView, Amount, Estimate, Exceeded, Lacks, Room},
 };
 
 /// The number of an account.
@@ -25,6 +28,18 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+/// What keeps a call from being admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A limit has no room for it.
+    Refused(Refusal),
+    /// The blocks of shared accounts are too small for it. What it needs is in the next requests to the store.
+    Short {
+        /// `true` if nothing is known yet of one of the accounts, so that there is no fair part of it.
+        is_first: bool,
+    },
+}
+
 /// What was used on a day and is not yet written down.
 pub type Unwritten = BTreeMap<(AccountId, Day), Amount>;
 
@@ -34,14 +49,27 @@ pub struct Ledger {
     accounts: BTreeMap<AccountId, Account>,
     next: u64,
     unwritten: Unwritten,
+    /// The terms of leases if the accounts are shared with other gateways.
+    terms: Option<Terms>,
+    /// The shared accounts that are used or hold something.
+    active: BTreeSet<AccountId>,
 }
 
 impl Ledger {
+    /// Creates a ledger whose accounts are shared with other gateways, through a store that grants blocks of their limits.
+    pub fn shared(terms: Terms) -> Self {
+        Self {
+            terms: Some(terms),
+            ..Self::default()
+        }
+    }
+
     /// Opens an account.
     pub fn open(&mut self, limits: Limits, now: u64) -> AccountId {
         let id = AccountId(self.next);
         self.next += 1;
-        self.accounts.insert(id, Account::new(limits, now));
+        self.accounts
+            .insert(id, Account::new(limits, self.terms.is_some(), now));
         id
     }
 
@@ -56,9 +84,7 @@ impl Ledger {
     pub fn close(&mut self, id: AccountId) {
         if let Some(account) = self.accounts.get_mut(&id) {
             account.is_closed = true;
-            if account.running == 0 {
-                self.accounts.remove(&id);
-            }
+            self.remove_if_over(id);
         }
     }
 
@@ -81,7 +107,8 @@ impl Ledger {
         }
     }
 
-    /// Reserves `estimate` in all accounts of `path`.
+    /// Reserves `estimate` in all accounts of `path`. A call that does not fit into the blocks of shared accounts uses a fair part of
+    /// what was last known to be free.
     ///
     /// # Errors
     /// Returns the first limit that the call would exceed; then nothing is reserved.
@@ -91,18 +118,61 @@ impl Ledger {
         estimate: &Estimate,
         now: u64,
     ) -> Result<(), Refusal> {
-        if let Some(refusal) = self.refusal(path, estimate, now) {
-            return Err(refusal);
+        match self.admit(path, estimate, Beyond::FairPart, now) {
+            Err(Stop::Refused(refusal)) => Err(refusal),
+            // With a fair part there is room or there is none.
+            Ok(()) | Err(Stop::Short { .. }) => Ok(()),
+        }
+    }
+
+    /// Reserves `estimate` in all accounts of `path`.
+    ///
+    /// # Errors
+    /// Returns what keeps the call from being admitted; then nothing is reserved.
+    pub fn admit(
+        &mut self,
+        path: &[AccountId],
+        estimate: &Estimate,
+        beyond: Beyond,
+        now: u64,
+    ) -> Result<(), Stop> {
+        let (mut is_short, mut is_first) = (false, false);
+        for id in path {
+            let Some(account) = self.accounts.get_mut(id) else {
+                continue;
+            };
+            if account.is_shared() {
+                self.active.insert(*id);
+            }
+            account.roll(now);
+            match account.lacks(estimate, beyond, now) {
+                None => {}
+                Some(Lacks::Block) => {
+                    is_short = true;
+                    is_first |= account.is_unknown();
+                }
+                Some(Lacks::Limit(exceeded, retry_after)) => {
+                    return Err(Stop::Refused(Refusal {
+                        account: *id,
+                        exceeded,
+                        retry_after,
+                    }));
+                }
+            }
+        }
+        if is_short {
+            return Err(Stop::Short { is_first });
         }
         for id in path {
             if let Some(account) = self.accounts.get_mut(id) {
-                account.reserve(estimate);
+                account.reserve(estimate, now);
             }
         }
         Ok(())
     }
 
-    /// Returns the first limit that a call would exceed, if there is one. Nothing is reserved.
+    /// Returns the first limit that a call would exceed, if there is one. Nothing is reserved. In shared accounts it is one of which the
+    /// store is known to have nothing more.
     pub fn refusal(
         &mut self,
         path: &[AccountId],
@@ -111,13 +181,18 @@ impl Ledger {
     ) -> Option<Refusal> {
         path.iter().find_map(|id| {
             let account = self.accounts.get_mut(id)?;
+            if account.is_shared() {
+                self.active.insert(*id);
+            }
             account.roll(now);
-            let (exceeded, retry_after) = account.refuses(estimate)?;
-            Some(Refusal {
-                account: *id,
-                exceeded,
-                retry_after,
-            })
+            match account.lacks(estimate, Beyond::Ask, now)? {
+                Lacks::Block => None,
+                Lacks::Limit(exceeded, retry_after) => Some(Refusal {
+                    account: *id,
+                    exceeded,
+                    retry_after,
+                }),
+            }
         })
     }
 
@@ -131,8 +206,8 @@ impl Ledger {
             let day = account.roll(now);
             account.charge(used);
             is_bounded |= account.has_budget();
-            let unwritten = self.unwritten.entry((*id, day)).or_default();
-            *unwritten = unwritten.plus(used);
+            let is_shared = account.is_shared();
+            self.note(*id, is_shared, day, used);
         }
         is_bounded
     }
@@ -162,13 +237,65 @@ impl Ledger {
             let day = account.roll(now);
             account.settle(estimate, used);
             is_bounded |= account.has_budget();
-            let unwritten = self.unwritten.entry((*id, day)).or_default();
-            *unwritten = unwritten.plus(used);
-            if account.is_closed && account.running == 0 {
-                self.accounts.remove(id);
-            }
+            let is_shared = account.is_shared();
+            self.note(*id, is_shared, day, used);
+            self.remove_if_over(*id);
         }
         is_bounded
+    }
+
+    /// Notes what was used: what a shared account has used is in its next report.
+    fn note(&mut self, id: AccountId, is_shared: bool, day: Day, used: Amount) {
+        if is_shared {
+            self.active.insert(id);
+        } else {
+            let unwritten = self.unwritten.entry((id, day)).or_default();
+            *unwritten = unwritten.plus(used);
+        }
+    }
+
+    fn remove_if_over(&mut self, id: AccountId) {
+        if self.accounts.get(&id).is_some_and(Account::is_over) {
+            self.accounts.remove(&id);
+            self.active.remove(&id);
+        }
+    }
+
+    /// Returns the shared accounts for which the store should be asked now; of all that hold something if this gateway `leaves`.
+    pub fn due(&mut self, leaves: bool, now: u64) -> Vec<AccountId> {
+        let Some(terms) = self.terms else {
+            return Vec::new();
+        };
+        let accounts = &self.accounts;
+        self.active.retain(|id| {
+            accounts
+                .get(id)
+                .is_some_and(|account| !account.is_settled())
+        });
+        let due = self.active.iter().filter(|id| {
+            let account = accounts.get(id);
+            leaves || account.is_some_and(|account| account.is_due(terms, now))
+        });
+        due.copied().collect()
+    }
+
+    /// Returns the next request for a shared account. It must be sent: the block is not more than what it wants from here on.
+    pub fn ask(&mut self, id: AccountId, leaves: bool, now: u64) -> Option<Ask> {
+        self.accounts.get_mut(&id)?.ask(leaves, now)
+    }
+
+    /// Takes what the store has granted.
+    pub fn grant(&mut self, id: AccountId, grant: &Grant, now: u64) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.grant(grant, now);
+            self.remove_if_over(id);
+        }
+    }
+
+    /// Returns the number of shared accounts that use a fair part, because the store does not answer.
+    pub fn fair_parts(&self) -> usize {
+        let accounts = self.active.iter().filter_map(|id| self.accounts.get(id));
+        accounts.filter(|account| account.is_fair()).count()
     }
 
     /// Returns what is not yet written down.

@@ -3,7 +3,7 @@
 use kebne_settings::{SettingsError, Validate, join};
 use serde::{Deserialize, Serialize};
 
-use crate::{Money, Period};
+use crate::{Amount, Kind, Money, Period, units::whole};
 
 /// The largest number of calls per minute, and of calls at once.
 const REQUESTS_MAX: u32 = 1_000_000;
@@ -42,6 +42,25 @@ impl Limits {
     /// Returns `true` if a limit depends on tokens or their cost, so that these must be known.
     pub fn need_tokens(&self) -> bool {
         self.tokens_per_minute.is_some() || !self.budgets.is_empty()
+    }
+
+    /// Returns what budgets have left of tokens or money after this was used; more than anybody can use if they do not bound it.
+    pub(crate) fn left_of_budgets(&self, kind: Kind, today: Amount, month: Amount) -> i64 {
+        let left = self.budgets.iter().filter_map(|budget| {
+            let used = match budget.per {
+                Period::Day => today,
+                Period::Month => month,
+            };
+            match kind {
+                Kind::Tokens => Some(whole(budget.tokens?).saturating_sub(whole(used.tokens))),
+                Kind::Money => {
+                    let (limit, used) = (budget.money?.nano(), used.money.nano());
+                    Some(whole(limit).saturating_sub(whole(used)))
+                }
+                _ => None,
+            }
+        });
+        left.min().unwrap_or(i64::MAX)
     }
 }
 
