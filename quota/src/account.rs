@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    Ask, Beyond, Budget, Day, Grant, Kind, Limits, Money, Period, Terms, Units,
+    Beyond, Budget, Day, Kind, Limits, Money, Period, Units,
     bucket::Bucket,
-    leased::{Known, Lack, Leased},
-    units::whole,
+    leased::{Lack, Leased},
 };
 
 mod shared;
