@@ -18,10 +18,12 @@ pub struct Ask {
     pub used: Vec<(Day, Amount)>,
     /// What the block has lost since the report before. It is negative for what calls reserved and did not use.
     pub spent: Units,
-    /// What running calls have reserved.
+    /// What running calls have reserved, and what was used since the report if it is sent again.
     pub busy: Units,
-    /// What waiting calls need beside the block.
+    /// What waiting calls need beside what is busy.
     pub needs: Units,
+    /// What one of them needs, the largest.
+    pub call: Units,
     /// The block that is wanted, with what is busy.
     pub wants: Units,
     /// `true` if the lease ends with this report.

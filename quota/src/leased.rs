@@ -76,7 +76,9 @@ pub(crate) struct Leased {
     flow: Units,
     /// The most calls at once since the last request, and before it.
     peak: (u32, u32),
+    /// What calls need that could not be admitted, and one of them at most.
     needs: Units,
+    call: Units,
     /// When a call came, the store was asked and it answered; 0 for never.
     called_at: u64,
     asked_at: u64,
@@ -172,8 +174,8 @@ impl Leased {
             }
             let all = room.saturating_add(self.free(kind, known));
             let age = now.saturating_sub(self.granted_at);
-            let is_known = age < BELIEVED && self.granted_at > 0 && needed > all;
-            if is_known || beyond == Beyond::Refuse {
+            let is_known = beyond == Beyond::Refuse || age < BELIEVED && self.granted_at > 0;
+            if is_known && needed > all {
                 self.want(&call, now);
                 return Some(Lack::Limit(kind));
             }
@@ -188,6 +190,7 @@ impl Leased {
     /// Notes what a call needs that could not be admitted.
     fn want(&mut self, call: &Units, now: u64) {
         self.needs = self.needs.plus(*call);
+        self.call = self.call.max(*call);
         self.largest = self.largest.max(*call);
         self.called_at = now;
     }
@@ -333,12 +336,21 @@ impl Leased {
     /// Returns the next request. The report in it is the same until it is acknowledged. From here on the block is not more than
     /// what is wanted, because the store may give the rest to others.
     pub(crate) fn ask(&mut self, known: &Known<'_>, leaves: bool, now: u64) -> Ask {
-        let busy = known.busy;
-        let is_idle = now.saturating_sub(self.called_at) >= IDLE && busy.is_zero();
+        let mut busy = known.busy;
+        if self.pending.is_some() {
+            // It is in none of the reports yet.
+            busy = busy.plus(self.spent.max(Units::default()));
+        }
+        let is_idle = now.saturating_sub(self.called_at) >= IDLE && known.busy.is_zero();
         let leaves = leaves || is_idle && self.needs.is_zero();
         self.estimate_flow(known, now);
-        let wants = if leaves { busy } else { self.wants(known) };
+        let wants = if leaves {
+            busy
+        } else {
+            self.wants(busy, known)
+        };
         let needs = std::mem::take(&mut self.needs);
+        let call = std::mem::take(&mut self.call);
         if self.pending.is_none() {
             let spent = std::mem::take(&mut self.spent);
             self.holds = self.holds.minus(spent);
@@ -363,6 +375,7 @@ impl Leased {
             spent: pending.spent,
             busy,
             needs,
+            call: capped(call, known),
             wants,
             leaves,
             known: self.sums,
@@ -389,8 +402,8 @@ impl Leased {
     }
 
     /// Returns the block that covers the calls that run, those that wait, and a second's worth of others.
-    fn wants(&self, known: &Known<'_>) -> Units {
-        let now = known.busy.plus(self.needs);
+    fn wants(&self, busy: Units, known: &Known<'_>) -> Units {
+        let now = busy.plus(self.needs);
         let mut wants = now.plus(self.flow).plus(self.largest);
         let peak = i64::from(self.peak.1).saturating_add(1);
         let at_once = now.get(Kind::AtOnce).max(peak);

@@ -173,14 +173,13 @@ impl SharedAccount {
             None => self.left(kind, &ask.limits).saturating_sub(others),
         };
         let wanted = self.share(kind, own, whole.saturating_add(others), now);
-        let needed = busy.saturating_add(ask.needs.get(kind));
-        let wanted = if kind == Kind::AtOnce {
-            // Calls at once come back only when they end, so nobody takes more than its share of them.
-            wanted
-        } else if needed <= whole {
-            wanted.max(needed)
-        } else {
-            wanted
+        let needed = [ask.needs, ask.call].map(|units| busy.saturating_add(units.get(kind)));
+        // If there is not enough for all calls that wait, there may be for one. Calls at once come back only when they end, so nobody
+        // takes more than its share of them.
+        let fits = needed.into_iter().find(|needed| *needed <= whole);
+        let wanted = match fits {
+            Some(needed) if kind != Kind::AtOnce => wanted.max(needed),
+            _ => wanted,
         };
         let granted = wanted.min(whole).max(0);
         if let Some(bucket) = self.bucket(kind) {

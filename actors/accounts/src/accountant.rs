@@ -3,6 +3,8 @@
 //! It runs on a thread of its own, because a store may block. It writes all that was used since its last write in one
 //! transaction: within 100 ms if a budget depends on it, else each second. What it fails to write stays in the ledger and is tried again each second. All state is in [`Accounts`], so a restart loses
 //! nothing.
+//!
+//! If the accounts are shared with other gateways, it renews their blocks and follows the keys of the store (`accountant/shared.rs`).
 
 use std::time::Duration;
 
@@ -12,8 +14,10 @@ use kebne_actors::{Context, Props, Strategy};
 use crate::{
     Accounts, GroupSettings, SqliteStore, StoredKey,
     sqlite::SqlitePlace,
-    store::{AccountStore, NoStore, StoreError},
+    store::{AccountStore, KeyStore, NoStore, SharedStore, StoreError},
 };
+
+mod shared;
 
 /// The time for which what counts in a budget waits for more. A kill of the process loses what was used in it.
 const FLUSH_WITHIN: Duration = Duration::from_millis(100);
@@ -64,6 +68,16 @@ pub(crate) struct Flush;
 #[rtype(result = "()")]
 pub(crate) struct FlushSoon;
 
+/// A call waits for a block.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Renew;
+
+/// The leases end: blocks are given back.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(crate) struct Leave;
+
 /// The time to write has come.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -73,7 +87,26 @@ struct Tick;
 pub struct Accountant {
     accounts: Accounts,
     place: SqlitePlace,
-    store: Option<Box<dyn AccountStore>>,
+    store: Option<Store>,
+    /// What is known of a shared store.
+    shared: shared::Known,
+}
+
+/// An open store.
+enum Store {
+    /// Of this gateway.
+    Own(Box<dyn AccountStore>),
+    /// Of several gateways.
+    Shared(Box<dyn SharedStore>),
+}
+
+impl Store {
+    fn keys(&mut self) -> &mut dyn KeyStore {
+        match self {
+            Self::Own(store) => &mut **store,
+            Self::Shared(store) => &mut **store,
+        }
+    }
 }
 
 impl Accountant {
@@ -84,6 +117,7 @@ impl Accountant {
             accounts: accounts.clone(),
             place: place.clone(),
             store: None,
+            shared: shared::Known::default(),
         };
         Props::new(create)
             .supervise(Strategy::restart().with_backoff(BACKOFF.0, BACKOFF.1))
@@ -94,7 +128,7 @@ impl Accountant {
     /// Does something with the open store. A store that fails is opened again for the next use.
     fn with_store<T>(
         &mut self,
-        work: impl FnOnce(&mut dyn AccountStore) -> Result<T, StoreError>,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let result = self.opened().and_then(work);
         if result.is_err() {
@@ -103,41 +137,55 @@ impl Accountant {
         self.accounts.note(result)
     }
 
-    fn opened(&mut self) -> Result<&mut dyn AccountStore, StoreError> {
+    fn opened(&mut self) -> Result<&mut Store, StoreError> {
         if self.store.is_none() {
             let is_file = !self.accounts.settings().path.as_os_str().is_empty();
-            let store: Box<dyn AccountStore> = if is_file {
-                Box::new(SqliteStore::open(self.place.clone())?)
+            let store = if let Some(blocks) = self.accounts.blocks() {
+                Store::Shared((blocks.sharing.open)()?)
+            } else if is_file {
+                Store::Own(Box::new(SqliteStore::open(self.place.clone())?))
             } else {
-                Box::new(NoStore)
+                Store::Own(Box::new(NoStore))
             };
             self.store = Some(store);
         }
         match &mut self.store {
-            Some(store) => Ok(&mut **store),
+            Some(store) => Ok(store),
             None => Err(StoreError("it is not open".to_owned())),
         }
     }
 
     fn load(&mut self) -> Result<(), StoreError> {
+        if self.accounts.blocks().is_some() {
+            return self.follow_keys();
+        }
         if self.accounts.is_loaded() {
             return Ok(());
         }
         let first = self.accounts.first_day();
-        let (groups, keys, used) = self
-            .with_store(|store| Ok((store.groups()?, store.keys()?, store.used_since(first)?)))?;
+        let read = |store: &mut Store| match store {
+            Store::Own(store) => Ok((store.groups()?, store.keys()?, store.used_since(first)?)),
+            Store::Shared(_) => Err(StoreError("it is a shared one".to_owned())),
+        };
+        let (groups, keys, used) = self.with_store(read)?;
         self.accounts.load(groups, keys, used);
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
+        if self.accounts.blocks().is_some() {
+            return self.renew(false);
+        }
         // Sums are added to those in the store, which must be known first, or they would count twice.
         self.load()?;
         let (unwritten, used) = self.accounts.take_unwritten();
         if used.is_empty() {
             return Ok(());
         }
-        self.with_store(|store| store.add_used(&used))?;
+        self.with_store(|store| match store {
+            Store::Own(store) => store.add_used(&used),
+            Store::Shared(_) => Err(StoreError("it is a shared one".to_owned())),
+        })?;
         self.accounts.written(&unwritten);
         Ok(())
     }
@@ -147,7 +195,9 @@ impl Actor for Accountant {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.start_timer_with_fixed_delay("flush", Tick, FLUSH_EVERY);
+        let sharing = self.accounts.blocks().map(|blocks| &blocks.sharing);
+        let every = sharing.map_or(FLUSH_EVERY, |sharing| sharing.every);
+        ctx.start_timer_with_fixed_delay("flush", Tick, every);
     }
 }
 
@@ -164,7 +214,7 @@ impl Handler<PutKey> for Accountant {
 
     fn handle(&mut self, PutKey(key): PutKey, _: &mut Context<Self>) -> Self::Result {
         self.load()?;
-        self.with_store(|store| store.put_key(&key))?;
+        self.with_store(|store| store.keys().put_key(&key))?;
         self.accounts.change_keys(|keys| {
             keys.insert(key.id.clone(), key);
         });
@@ -177,7 +227,7 @@ impl Handler<RemoveKey> for Accountant {
 
     fn handle(&mut self, RemoveKey(id): RemoveKey, _: &mut Context<Self>) -> Self::Result {
         self.load()?;
-        self.with_store(|store| store.remove_key(&id))?;
+        self.with_store(|store| store.keys().remove_key(&id))?;
         self.accounts.change_keys(|keys| {
             keys.remove(&id);
         });
@@ -190,7 +240,7 @@ impl Handler<PutGroup> for Accountant {
 
     fn handle(&mut self, PutGroup(group): PutGroup, _: &mut Context<Self>) -> Self::Result {
         self.load()?;
-        self.with_store(|store| store.put_group(&group))?;
+        self.with_store(|store| store.keys().put_group(&group))?;
         self.accounts.change_groups(|groups| {
             groups.insert(group.name.clone(), group);
         });
@@ -203,7 +253,7 @@ impl Handler<RemoveGroup> for Accountant {
 
     fn handle(&mut self, RemoveGroup(name): RemoveGroup, _: &mut Context<Self>) -> Self::Result {
         self.load()?;
-        self.with_store(|store| store.remove_group(&name))?;
+        self.with_store(|store| store.keys().remove_group(&name))?;
         self.accounts.change_groups(|groups| {
             groups.remove(&name);
         });
@@ -236,12 +286,35 @@ impl Handler<FlushSoon> for Accountant {
     }
 }
 
+impl Handler<Renew> for Accountant {
+    type Result = ();
+
+    fn handle(&mut self, _: Renew, _: &mut Context<Self>) {
+        // Those who wait learn of a failure.
+        let _tried = self.renew(false);
+    }
+}
+
+impl Handler<Leave> for Accountant {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: Leave, _: &mut Context<Self>) -> Self::Result {
+        match self.accounts.blocks() {
+            Some(_) => self.renew(true),
+            None => self.flush(),
+        }
+    }
+}
+
 impl Handler<Tick> for Accountant {
     type Result = ();
 
     fn handle(&mut self, _: Tick, _: &mut Context<Self>) {
         // A failure is in the state of the store.
-        let _tried = self.flush();
+        let _tried = match self.accounts.blocks() {
+            Some(_) => self.tick(),
+            None => self.flush(),
+        };
     }
 }
 

@@ -19,13 +19,17 @@ use kebne_quota::{
 use crate::{
     AccountHealth, AccountsSettings, GroupSettings, Reservation, StoreError, StoredKey,
     accountant::{
-        Accountant, AnnounceKeys, Flush, FlushSoon, Load, PutGroup, PutKey, RemoveGroup, RemoveKey,
+        Accountant, AnnounceKeys, Flush, FlushSoon, Leave, Load, PutGroup, PutKey, RemoveGroup,
+        RemoveKey,
     },
     book::Book,
     groups::Groups,
     health::Health,
+    sharing::{Blocks, Sharing},
     store::Used,
 };
+
+mod blocks;
 
 /// The name of the actor.
 const NAME: &str = "accountant";
@@ -55,6 +59,8 @@ struct Inner {
     /// `true` once what earlier processes wrote down was read.
     is_loaded: AtomicBool,
     actor: OnceLock<ActorRef<Accountant>>,
+    /// What is known of the store if the accounts are shared with other gateways.
+    blocks: Option<Blocks>,
 }
 
 /// The reason why a call was refused.
@@ -73,8 +79,20 @@ pub struct Denied {
 impl Accounts {
     /// Creates accounts that are not written down until [`Accounts::start_under`] is called.
     pub fn new(settings: AccountsSettings, clock: WallClock) -> Self {
+        Self::with(settings, clock, None)
+    }
+
+    /// Creates accounts that are shared with other gateways once [`Accounts::start_under`] is called. The file of the settings is not
+    /// used.
+    pub fn shared(settings: AccountsSettings, clock: WallClock, sharing: Sharing) -> Self {
+        Self::with(settings, clock, Some(sharing))
+    }
+
+    fn with(settings: AccountsSettings, clock: WallClock, sharing: Option<Sharing>) -> Self {
+        let terms = sharing.as_ref().map(Sharing::terms);
         let accounts = Self(Arc::new(Inner {
-            book: Mutex::default(),
+            book: Mutex::new(terms.map_or_else(Book::default, Book::shared)),
+            blocks: sharing.map(Blocks::new),
             keys: Mutex::default(),
             on_keys: OnceLock::new(),
             clock,
@@ -191,7 +209,8 @@ impl Accounts {
         limits.need_tokens() || groups.iter().any(|group| group.limits.need_tokens())
     }
 
-    /// Reserves the most that a call may use.
+    /// Reserves the most that a call may use, without waiting: see [`Accounts::admit`] for accounts that may be shared. A call that does
+    /// not fit into the blocks of shared accounts uses a fair part of what was last known to be free.
     ///
     /// # Errors
     /// Returns the limit that the call would exceed.
@@ -251,7 +270,9 @@ impl Accounts {
 
     /// Has what was used written down soon if a budget depends on it.
     fn flush_soon(&self, is_bounded: bool) {
+        // Shared accounts report at their next renewal.
         if is_bounded
+            && self.0.blocks.is_none()
             && let Some(actor) = self.0.actor.get()
             && !self.0.is_flush_due.swap(true, SeqCst)
         {
@@ -288,7 +309,10 @@ impl Accounts {
 
     /// Returns the state of the store.
     pub fn health(&self) -> AccountHealth {
-        self.0.health.read()
+        AccountHealth {
+            shared: self.shared_health(),
+            ..self.0.health.read()
+        }
     }
 
     /// Returns the keys that were created while the service ran, by their ids.
@@ -358,6 +382,14 @@ impl Accounts {
         self.ask(Flush).await
     }
 
+    /// Writes down what was used until now, and ends the leases of shared accounts, so that other gateways need not wait for their end.
+    ///
+    /// # Errors
+    /// Returns an error if the store did not do it; then the leases end by themselves.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        self.ask(Leave).await
+    }
+
     async fn ask<M>(&self, message: M) -> Result<(), StoreError>
     where
         M: actix::Message<Result = Result<(), StoreError>> + Send + 'static,
@@ -383,8 +415,11 @@ impl Accounts {
         self.now() / 1000
     }
 
+    /// Returns the time, which is the store's if it is shared: the clocks of gateways may differ.
     fn now(&self) -> u64 {
-        (self.0.clock)()
+        let now = (self.0.clock)();
+        let blocks = self.0.blocks.as_ref();
+        blocks.map_or(now, |blocks| blocks.store_time(now))
     }
 }
 

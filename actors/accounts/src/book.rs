@@ -2,9 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kebne_quota::{AccountId, AccountView, Amount, Day, Ledger, Limits, Unwritten};
+use kebne_quota::{
+    AccountId, AccountView, Amount, Ask, Day, Grant, Ledger, Limits, Terms, Unwritten,
+};
 
 use crate::store::Used;
+
+/// A request to the store: the account, and its name with what is asked.
+pub(crate) type Asked = (AccountId, (String, Ask));
 
 /// The accounts. Times are in milliseconds since 1970.
 #[derive(Debug, Default)]
@@ -15,9 +20,40 @@ pub(crate) struct Book {
     names: BTreeMap<AccountId, Arc<str>>,
     /// What earlier processes wrote down of accounts that are not open.
     past: BTreeMap<String, Vec<(Day, Amount)>>,
+    /// The number of the last round of requests to a store that several gateways share.
+    pub(crate) round: u64,
 }
 
 impl Book {
+    /// Creates accounts that are shared with other gateways.
+    pub(crate) fn shared(terms: Terms) -> Self {
+        Self {
+            ledger: Ledger::shared(terms),
+            ..Self::default()
+        }
+    }
+
+    /// Begins a round. Returns the accounts for which the store should be asked.
+    pub(crate) fn begin_round(&mut self, leaves: bool, now: u64) -> Vec<AccountId> {
+        self.round += 1;
+        self.ledger.due(leaves, now)
+    }
+
+    /// Returns the requests for some accounts, which must be sent.
+    pub(crate) fn asks(&mut self, ids: &[AccountId], leaves: bool, now: u64) -> Vec<Asked> {
+        let asks = ids.iter().filter_map(|id| {
+            let ask = self.ledger.ask(*id, leaves, now)?;
+            Some((*id, (self.name(*id).to_string(), ask)))
+        });
+        asks.collect()
+    }
+
+    /// Takes a grant.
+    pub(crate) fn grant(&mut self, id: AccountId, grant: &Grant, now: u64) {
+        self.ledger.grant(id, grant, now);
+        self.forget_if_gone(id);
+    }
+
     /// Opens an account, or gives an open one other limits.
     pub(crate) fn open(&mut self, name: &str, limits: &Limits, now: u64) -> AccountId {
         if let Some(id) = self.by_name.get(name) {

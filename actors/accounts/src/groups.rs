@@ -40,6 +40,11 @@ impl Groups {
         stored.cloned().collect()
     }
 
+    /// Returns all groups of the store.
+    pub(crate) fn of_store(&self) -> Vec<GroupSettings> {
+        self.stored.values().cloned().collect()
+    }
+
     fn is_given(&self, group: &GroupSettings) -> bool {
         self.given
             .groups

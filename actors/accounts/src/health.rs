@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::StoreError;
+use crate::{SharedHealth, StoreError};
 
 /// The state of the store at its last use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -13,6 +13,9 @@ pub struct AccountHealth {
     pub reason: Option<String>,
     /// How often it has failed since the start.
     pub failures: u64,
+    /// What is known of accounts that are shared with other gateways; `None` if they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedHealth>,
 }
 
 #[derive(Debug, Default)]

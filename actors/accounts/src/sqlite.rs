@@ -13,7 +13,7 @@ use std::{
 };
 
 use kebne_quota::{Amount, Day, Money};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Params, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -39,8 +39,10 @@ CREATE TABLE used (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX used_by_day ON used (day);
 ";
-/// A table that the first versions did not have, and do not mind.
-const GROUPS: &str = "CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+/// Tables that the first versions did not have, and do not mind.
+const ADDED: &str = "CREATE TABLE IF NOT EXISTS groups (name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revision (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL) STRICT;
+INSERT OR IGNORE INTO revision VALUES (0, 0);";
 
 /// An open file.
 #[derive(Debug)]
@@ -130,7 +132,7 @@ impl SqliteStore {
         };
         let (application, format) = (number("application_id")?, number("user_version")?);
         if (application, format) == (APPLICATION, FORMAT) {
-            return Ok(self.connection.execute_batch(GROUPS)?);
+            return Ok(self.connection.execute_batch(ADDED)?);
         }
         let tables = "SELECT count(*) FROM sqlite_schema";
         let tables: i64 = self.connection.query_row(tables, [], |row| row.get(0))?;
@@ -140,7 +142,7 @@ impl SqliteStore {
             return Err(StoreError(message));
         }
         self.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA} {GROUPS} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
+            "BEGIN IMMEDIATE; {SCHEMA} {ADDED} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
         ))?;
         Ok(())
     }
@@ -164,6 +166,17 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Changes a key or a group, and the revision with it.
+    fn change(&mut self, sql: &str, values: impl Params) -> Result<(), StoreError> {
+        self.place.check()?;
+        let transaction = self.connection.transaction()?;
+        transaction.execute(sql, values)?;
+        transaction.execute("UPDATE revision SET number = number + 1", [])?;
+        Ok(transaction.commit()?)
+    }
+}
+
 impl KeyStore for SqliteStore {
     fn keys(&mut self) -> Result<Vec<StoredKey>, StoreError> {
         self.place.check()?;
@@ -171,18 +184,12 @@ impl KeyStore for SqliteStore {
     }
 
     fn put_key(&mut self, key: &StoredKey) -> Result<(), StoreError> {
-        self.place.check()?;
         let put = "INSERT INTO keys VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = ?2";
-        self.connection
-            .execute(put, params![key.id, record(key)?])?;
-        Ok(())
+        self.change(put, params![key.id, record(key)?])
     }
 
     fn remove_key(&mut self, id: &str) -> Result<(), StoreError> {
-        self.place.check()?;
-        self.connection
-            .execute("DELETE FROM keys WHERE id = ?1", [id])?;
-        Ok(())
+        self.change("DELETE FROM keys WHERE id = ?1", [id])
     }
 
     fn groups(&mut self) -> Result<Vec<GroupSettings>, StoreError> {
@@ -191,18 +198,19 @@ impl KeyStore for SqliteStore {
     }
 
     fn put_group(&mut self, group: &GroupSettings) -> Result<(), StoreError> {
-        self.place.check()?;
         let put = "INSERT INTO groups VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET record = ?2";
-        self.connection
-            .execute(put, params![group.name, record(group)?])?;
-        Ok(())
+        self.change(put, params![group.name, record(group)?])
     }
 
     fn remove_group(&mut self, name: &str) -> Result<(), StoreError> {
+        self.change("DELETE FROM groups WHERE name = ?1", [name])
+    }
+
+    fn revision(&mut self) -> Result<u64, StoreError> {
         self.place.check()?;
-        self.connection
-            .execute("DELETE FROM groups WHERE name = ?1", [name])?;
-        Ok(())
+        let select = "SELECT number FROM revision";
+        let number: i64 = self.connection.query_row(select, [], |row| row.get(0))?;
+        Ok(number.unsigned_abs())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a store of keys and of what they use must do.
 
-use kebne_quota::{Amount, Day};
+use std::time::Duration;
+
+use kebne_quota::{Amount, Ask, Day, Grant};
 
 use crate::{GroupSettings, StoredKey};
 
@@ -49,11 +51,18 @@ pub trait KeyStore: Send {
     /// # Errors
     /// Returns the reason why it was not removed.
     fn remove_group(&mut self, name: &str) -> Result<(), StoreError>;
+
+    /// Returns a number that has grown after each change of keys or groups, by whomever. A smaller number than before means that the
+    /// store has lost what it held.
+    ///
+    /// # Errors
+    /// Returns the reason why the store cannot be read.
+    fn revision(&mut self) -> Result<u64, StoreError>;
 }
 
 /// A store of what accounts use. Its methods may block: they are called on a thread of their own.
 ///
-/// Limits and reservations are not here: they are decided in memory. A store that several gateways share adds their sums.
+/// Limits and reservations are not here: they are decided in memory. It is for one gateway; a store that several share is a [`BlockStore`].
 pub trait QuotaStore: Send {
     /// Returns what each account has used since `first`, by day.
     ///
@@ -68,7 +77,39 @@ pub trait QuotaStore: Send {
     fn add_used(&mut self, used: &[Used]) -> Result<(), StoreError>;
 }
 
-/// A store of both.
+/// A store of accounts that several gateways share. Its methods may block: they are called on a thread of their own.
+///
+/// The step of each account is [`kebne_quota::SharedAccount::settle`], with the store's time.
+pub trait BlockStore: Send {
+    /// Settles the reports of a gateway and grants it blocks for `ttl`: one grant for each account, in their order. `gateway` names
+    /// one life of one process, and is never used again.
+    ///
+    /// # Errors
+    /// Returns the reason why there are no grants. Some or all of the reports may have been settled; they can be sent again.
+    fn settle(
+        &mut self,
+        gateway: &str,
+        asks: &[(String, Ask)],
+        ttl: Duration,
+    ) -> Result<Vec<Grant>, StoreError>;
+}
+
+/// A store that several gateways share.
+pub trait SharedStore: KeyStore + BlockStore {
+    /// Puts back what a gateway knows if the store has lost it: all keys and groups are replaced if its revision is smaller than
+    /// `revision`, and it then has a larger one.
+    ///
+    /// # Errors
+    /// Returns the reason why it was not done.
+    fn restore(
+        &mut self,
+        revision: u64,
+        keys: &[StoredKey],
+        groups: &[GroupSettings],
+    ) -> Result<(), StoreError>;
+}
+
+/// A store of keys and of what they use, for one gateway.
 pub trait AccountStore: KeyStore + QuotaStore {}
 
 impl<S: KeyStore + QuotaStore> AccountStore for S {}
@@ -100,6 +141,10 @@ impl KeyStore for NoStore {
 
     fn remove_group(&mut self, _: &str) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn revision(&mut self) -> Result<u64, StoreError> {
+        Ok(0)
     }
 }
 

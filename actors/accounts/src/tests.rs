@@ -15,6 +15,8 @@ use kebne_settings::Validate as _;
 
 use super::*;
 
+mod shared;
+
 /// 15 March 2026, noon.
 const NOON: u64 = 1_773_576_000_000;
 

@@ -5,10 +5,13 @@
 
 #![doc = include_str!("../README.md")]
 
+mod accounts;
+mod blocking;
 mod connection;
 mod leases;
 mod options;
 
+pub use accounts::RedisAccounts;
 pub use connection::{RedisConnection, RedisFault};
 pub use leases::RedisLeases;
 pub use options::{Options, OptionsError};
