@@ -250,7 +250,7 @@ impl Gateway {
                 answer_cache,
                 embedder,
                 lane_embedder,
-                accounts: accounts::new(settings),
+                accounts: accounts::new(settings, environment)?,
                 servers,
                 sharing: Sharing::open(settings, environment)?,
                 #[cfg(feature = "mcp")]

@@ -3,6 +3,7 @@
 //! Calls are counted from their records when they end. The numbers of lanes, actors and budgets are read when the
 //! metrics are written. All names are in `names`.
 
+mod accounts;
 mod agents;
 mod cache;
 mod calls;
@@ -191,6 +192,7 @@ impl Metrics {
         service(&mut registry, snapshot, readings);
         reloads(&mut registry, &readings.reloads);
         budgets(&mut registry, &readings.accounts);
+        accounts::register_all(&mut registry, readings.account_store.shared.as_ref());
         tls(&mut registry, readings.tls);
         let mut text = String::new();
         encode(&mut text, &registry)?;

@@ -18,16 +18,24 @@ pub(crate) fn connect(
     settings: &RedisSettings,
     environment: &dyn Environment,
 ) -> Result<RedisConnection, RedisStartError> {
-    let options = Options {
+    let options = options(settings, environment)?;
+    RedisConnection::new(&options).map_err(|error| RedisStartError {
+        key: "url",
+        reason: error.to_string(),
+    })
+}
+
+/// Returns how the server is reached.
+pub(crate) fn options(
+    settings: &RedisSettings,
+    environment: &dyn Environment,
+) -> Result<Options, RedisStartError> {
+    Ok(Options {
         url: settings.url.clone(),
         user: settings.user.clone(),
         password: password(settings, environment)?,
         prefix: settings.prefix.clone(),
         timeout: settings.timeout.0,
-    };
-    RedisConnection::new(&options).map_err(|error| RedisStartError {
-        key: "url",
-        reason: error.to_string(),
     })
 }
 

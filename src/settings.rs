@@ -69,7 +69,7 @@ pub use function_events::FunctionEventsSettings;
 pub use health::HealthSettings;
 pub use hooks::{HookSettings, HooksSettings};
 pub use kafka::KafkaSettings;
-pub use kebne_accounts::AccountsSettings;
+pub use kebne_accounts::{AccountsSettings, AccountsStore};
 pub use kebne_agents::{AgentSpec, AgentStoreSettings};
 pub use kebne_answer_cache::CacheSettings;
 pub use kebne_cache::CacheRules;
@@ -308,6 +308,10 @@ impl Settings {
             let at = join(path, "share.by");
             errors.push(SettingsError::new(at, redis::NOT_BUILT));
         }
+        if self.accounts.store == AccountsStore::Redis && !cfg!(feature = "redis") {
+            let at = join(path, "accounts.store");
+            errors.push(SettingsError::new(at, redis::NOT_BUILT));
+        }
         errors
     }
 
@@ -315,13 +319,14 @@ impl Settings {
     fn shared_files(&self, path: &str) -> Vec<SettingsError> {
         let sessions = self.context.store == StoreKind::Sqlite;
         let cache = self.cache.store == CacheStoreKind::Sqlite;
+        let has_accounts = self.accounts.store == AccountsStore::Sqlite;
         let has_outbox = self.events.bus != BusKind::Memory;
         let files = [
             ("context.path", sessions.then_some(&self.context.path)),
             ("collections.path", Some(&self.collections.path)),
             ("jobs.path", Some(&self.jobs.path)),
             ("cache.path", cache.then_some(&self.cache.path)),
-            ("accounts.path", Some(&self.accounts.path)),
+            ("accounts.path", has_accounts.then_some(&self.accounts.path)),
             ("prompt_store.path", Some(&self.prompt_store.path)),
             ("agent_store.path", Some(&self.agent_store.path)),
             ("mcp.path", Some(&self.mcp.path)),

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kebne_shares::{CapacityLease, FileLeases, ShareBy};
+use kebne_shares::{CapacityLease, FileLeases, ShareBy, ShareSettings};
 
 #[cfg(not(feature = "redis"))]
 use crate::settings::redis;
@@ -29,6 +29,17 @@ pub struct Sharing {
     pub member: Arc<str>,
     /// The interval of renewals.
     pub every: Duration,
+}
+
+impl ShareError {
+    /// Creates an error of a setting.
+    #[cfg(not(feature = "redis"))]
+    pub(crate) fn new(key: &str, reason: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 impl Sharing {
@@ -62,6 +73,13 @@ impl Sharing {
             every: share.renew_every.0,
         }))
     }
+}
+
+/// Returns a name of this life of this process, which is never used again.
+pub(crate) fn member(share: &ShareSettings) -> String {
+    let name = share.member.as_deref().unwrap_or("gateway");
+    let random = fastrand::u64(..);
+    format!("{name}-{}-{random:016x}", std::process::id())
 }
 
 #[cfg(feature = "redis")]

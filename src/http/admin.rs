@@ -194,7 +194,7 @@ fn account_store(health: &AccountHealth) -> serde_json::Value {
         None => "available",
         Some(_) => "unavailable",
     };
-    json!({"store": store, "reason": health.reason, "failures": health.failures})
+    json!({"store": store, "reason": health.reason, "failures": health.failures, "shared": health.shared})
 }
 
 fn session_store(health: &StoreHealth, count: Option<u64>) -> serde_json::Value {

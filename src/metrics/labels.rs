@@ -164,6 +164,11 @@ pub(super) struct ByState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByBlocksState {
+    pub(super) state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByFallback {
     pub(super) model: Arc<str>,
     pub(super) lane: Arc<str>,

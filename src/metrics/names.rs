@@ -729,6 +729,37 @@ pub(super) const SERVER_FAILURES: Metric = metric(
     "Starts of the model server that failed, and its ends without a request",
 );
 
+pub(super) const ACCOUNTS_STATE: Metric = metric(
+    "kebne_accounts_state",
+    Gauge,
+    &["state"],
+    "1 for the state of the leases of accounts that several gateways share (`unknown`, `held`, `late`, `over`), 0 for the others; absent if they are not shared",
+);
+pub(super) const ACCOUNTS_GATEWAYS: Metric = metric(
+    "kebne_accounts_gateways",
+    Gauge,
+    &[],
+    "Gateways that use the same account, at most, at the last renewal; absent if accounts are not shared",
+);
+pub(super) const ACCOUNTS_FAIR_PARTS: Metric = metric(
+    "kebne_accounts_fair_parts",
+    Gauge,
+    &[],
+    "Accounts that use a fair part of their limits because the store does not answer; absent if accounts are not shared",
+);
+pub(super) const ACCOUNTS_RENEWALS: Metric = metric(
+    "kebne_accounts_renewals",
+    Counter,
+    &["result"],
+    "Renewals of shared accounts (`renewed`), and requests for many of them that failed (`failed`)",
+);
+pub(super) const ACCOUNTS_WAITS: Metric = metric(
+    "kebne_accounts_waits",
+    Counter,
+    &[],
+    "Calls that waited for the store because they did not fit into what this gateway held of a shared account",
+);
+
 pub(super) const SHARE_CALLS: Metric = metric(
     "kebne_share",
     Gauge,
@@ -865,6 +896,11 @@ pub(super) const ALL: &[&Metric] = &[
     &SERVER_LOAD_SECONDS,
     &SERVER_SWAPS,
     &SERVER_FAILURES,
+    &ACCOUNTS_STATE,
+    &ACCOUNTS_GATEWAYS,
+    &ACCOUNTS_FAIR_PARTS,
+    &ACCOUNTS_RENEWALS,
+    &ACCOUNTS_WAITS,
     &SHARE_CALLS,
     &SHARE_LIMIT,
     &SHARE_GATEWAYS,

@@ -168,7 +168,10 @@ fn text() -> String {
         memory: (kebne_context::MemoryCounts::default(), 0),
         tls: Some((1_900_000_000, 2)),
         are_stores_up: [true; 3],
-        account_store: kebne_accounts::AccountHealth::default(),
+        account_store: kebne_accounts::AccountHealth {
+            shared: Some(kebne_accounts::SharedHealth::default()),
+            ..kebne_accounts::AccountHealth::default()
+        },
         accounts: vec![("key_1".into(), view)],
     };
     metrics.text(&snapshot, &readings).unwrap()

@@ -154,7 +154,7 @@ impl Plan {
             // Who watches until now sees the end of the drain.
             state.live.close();
             server.stop(true).await;
-            if gateway.accounts().flush().await.is_err() {
+            if gateway.accounts().leave().await.is_err() {
                 tracing::debug!("the store of accounts has not taken the last sums");
             }
             cut_off.store(gateway.drained(), SeqCst);

@@ -29,6 +29,7 @@ const FILE: &str = "the file is open";
 const SESSIONS: &str = "the store of sessions was opened with it";
 const VECTORS: &str = "vectors were made with it";
 const PROMPTS: &str = "the store of prompts was opened with it";
+const ACCOUNTS: &str = "the store of accounts was opened with it";
 const JOBS: &str = "the store of jobs was opened with it";
 const AGENTS: &str = "the store of agents was opened with it";
 const COLLECTIONS: &str = "the store of collections was opened with it";
@@ -89,6 +90,7 @@ const RULES: &[(&str, Effect)] = &[
     ("token_budget", Applied),
     ("alerts", Applied),
     ("cost", Kept(COUNTED)),
+    ("accounts.store", Kept(ACCOUNTS)),
     ("accounts.path", Kept(FILE)),
     ("accounts.keys_max", Applied),
     ("accounts.groups", Applied),

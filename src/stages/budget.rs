@@ -48,7 +48,7 @@ impl Stage for Budget<'_> {
             Estimate::default()
         };
         let accounts = self.state.gateway.accounts();
-        let reservation = accounts.reserve(&caller.accounts, estimate);
+        let reservation = accounts.admit(&caller.accounts, estimate).await;
         let reservation = reservation.map_err(|denied| {
             notes.set_room(denied.room);
             ApiError::over_limit(&denied)

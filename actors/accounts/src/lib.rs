@@ -26,7 +26,7 @@ pub use kebne_quota::{Ask, Grant, SharedAccount};
 pub use key::{KeySpec, OldHash, StoredKey};
 pub use local::LocalStore;
 pub use reservation::Reservation;
-pub use settings::{AccountsSettings, GroupSettings};
+pub use settings::{AccountsSettings, AccountsStore, GroupSettings};
 pub use sharing::{BlocksState, OpenShared, SharedHealth, Sharing};
 pub use sqlite::{SqlitePlace, SqliteStore};
 pub use store::{AccountStore, BlockStore, KeyStore, QuotaStore, SharedStore, StoreError, Used};

@@ -9,10 +9,24 @@ use serde::{Deserialize, Serialize};
 /// The longest chain of groups: a key, a team, a department, an organisation.
 const DEPTH_MAX: usize = 4;
 
+/// Where accounts are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountsStore {
+    /// In a file, for this gateway alone.
+    #[default]
+    Sqlite,
+    /// In Redis or Valkey, for all gateways together.
+    Redis,
+}
+
 /// Settings of accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountsSettings {
+    /// Where keys and what they use are kept: `sqlite`, in a file of this gateway, or `redis`, so that all gateways have the same keys,
+    /// limits and budgets. Default `sqlite`.
+    pub store: AccountsStore,
     /// The file with the keys that are created while the service runs, and with what all keys use; empty for none: then sums are lost
     /// at a restart. It is only used if `server.keys` has a key. Default `kebne-data/accounts.sqlite`, relative to the
     /// working directory.
@@ -40,6 +54,7 @@ pub struct GroupSettings {
 impl Default for AccountsSettings {
     fn default() -> Self {
         Self {
+            store: AccountsStore::Sqlite,
             path: PathBuf::from("kebne-data/accounts.sqlite"),
             keys_max: 10_000,
             groups: Vec::new(),

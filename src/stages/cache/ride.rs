@@ -104,7 +104,7 @@ pub(in crate::stages) async fn ride(shared: Shared, mut flyer: Flyer) -> Result<
             Joined::Follows(other) => rider = other,
             Joined::Leads(leading, own) => {
                 notes.set_cached(Outcome::Miss, None);
-                reserve(&flyer, estimate)?;
+                reserve(&flyer, estimate).await?;
                 (lead, rider) = (Some(leading), own);
             }
         }
@@ -117,7 +117,7 @@ fn is_of_all(error: &ApiError) -> bool {
 }
 
 /// Reserves what the call may use, in the place of a reservation for a call that is answered without a backend.
-fn reserve(flyer: &Flyer, estimate: Option<kebne_quota::Estimate>) -> Result<(), ApiError> {
+async fn reserve(flyer: &Flyer, estimate: Option<kebne_quota::Estimate>) -> Result<(), ApiError> {
     let notes = &flyer.call.notes;
     let Some(estimate) = estimate else {
         return Ok(());
@@ -126,7 +126,7 @@ fn reserve(flyer: &Flyer, estimate: Option<kebne_quota::Estimate>) -> Result<(),
         reservation.withdraw();
     }
     let accounts = flyer.state.gateway.accounts();
-    let reservation = accounts.reserve(&flyer.accounts, estimate);
+    let reservation = accounts.admit(&flyer.accounts, estimate).await;
     let reservation = reservation.map_err(|denied| {
         notes.set_room(denied.room);
         ApiError::over_limit(&denied)
