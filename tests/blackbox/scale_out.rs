@@ -1,6 +1,8 @@
 //! Several gateways on one machine that share a backend by a folder.
 
 #[cfg(feature = "redis")]
+mod accounts;
+#[cfg(feature = "redis")]
 mod redis;
 
 use std::{

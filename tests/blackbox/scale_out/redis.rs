@@ -9,7 +9,7 @@ use std::{
 use super::*;
 
 /// A server of the test's own; killed when the test is over.
-struct Redis {
+pub(super) struct Redis {
     program: String,
     folder: tempfile::TempDir,
     port: u16,
@@ -18,7 +18,7 @@ struct Redis {
 
 impl Redis {
     /// Starts a server on a free port. The test fails if there is none on this machine.
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engines/redis");
         let installed = Command::new(script).output().unwrap();
         let said = String::from_utf8_lossy(&installed.stderr).into_owned();
@@ -38,16 +38,16 @@ impl Redis {
         }
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.process = run(&self.program, self.folder.path(), self.port);
     }
 
-    fn settings(&self) -> String {
+    pub(super) fn settings(&self) -> String {
         format!("[redis]\nurl = \"redis://127.0.0.1:{}/0\"\n", self.port)
     }
 }
@@ -77,7 +77,7 @@ fn run(program: &str, folder: &Path, port: u16) -> Child {
     child
 }
 
-fn configured(folder: &Path, name: &str, text: &str) -> (PathBuf, PathBuf) {
+pub(super) fn configured(folder: &Path, name: &str, text: &str) -> (PathBuf, PathBuf) {
     let home = folder.join(name);
     fs::create_dir_all(&home).unwrap();
     let config = home.join("kebne.toml");
