@@ -116,7 +116,7 @@ impl Pins {
             let is_other = pin.seen != *digest;
             if is_other {
                 has_changed = true;
-                pin.seen = (*digest).to_owned();
+                (*digest).clone_into(&mut pin.seen);
             }
             let is_held = pin.approved.as_deref() != Some(*digest);
             Noted {
