@@ -7,7 +7,7 @@ use actix_web::{
     web::Data,
 };
 use bytes::Bytes;
-use kebne_agents::{Call, RunContext, Tool, ToolError, ToolSpec, Work};
+use kebne_agents::{Call, RunContext, Tool, ToolError, ToolSpec, Work, offered_name};
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,9 +21,6 @@ use crate::{
 use crate::{gateway::mcp::OfferedTool, surface::tools::TOOLS};
 
 use super::model::error_of;
-
-/// The longest name that models accept for a tool.
-const NAME_MAX: usize = 64;
 
 /// A function, or a tool of an MCP server, that an agent may call.
 pub(super) struct FunctionTool {
@@ -118,19 +115,11 @@ impl FunctionTool {
     }
 }
 
-/// Returns a name in the characters that models accept.
-fn plain_name(name: &str) -> String {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
-    let name = name.chars().take(NAME_MAX);
-    name.map(|char| if is_plain(char) { char } else { '_' })
-        .collect()
-}
-
 #[cfg(feature = "mcp")]
 fn spec_of_mcp(offered: &OfferedTool) -> ToolSpec {
     let tool = &offered.tool;
     ToolSpec {
-        name: plain_name(&offered.name),
+        name: offered_name(&offered.name).into_owned(),
         description: tool.description().to_owned(),
         parameters: tool.input_schema(),
         read_only: tool.is_read_only(),
@@ -166,7 +155,7 @@ fn spec(function: &Function) -> ToolSpec {
     let schema = function.schema.as_ref();
     let parameters = schema.map_or_else(any, |schema| schema.shown().clone());
     ToolSpec {
-        name: plain_name(&settings.name),
+        name: offered_name(&settings.name).into_owned(),
         description: settings.description.clone(),
         parameters,
         read_only: settings.read_only,

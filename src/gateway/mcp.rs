@@ -67,6 +67,17 @@ impl Gateway {
         offered
     }
 
+    /// Returns the server whose tools have names that begin as `tool` does. Which of them it has is known only when it is there.
+    pub(crate) fn mcp_server_of(&self, tool: &str) -> Option<String> {
+        let table = self.table();
+        let mut lanes = table.lanes.iter();
+        let of_tool = lanes.find(|lane| {
+            let server = lane.backend.mcp();
+            server.is_some_and(|server| tool.starts_with(server.prefix()))
+        });
+        Some(of_tool?.name().to_owned())
+    }
+
     /// Returns the servers as operators see them, in the order of the settings.
     pub(crate) fn mcp_reports(&self) -> Vec<ServerReport> {
         let table = self.table();

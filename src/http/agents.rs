@@ -73,14 +73,8 @@ pub(super) async fn remove(visit: Visit) -> Result<HttpResponse, ApiError> {
 }
 
 async fn put(visit: &Visit, spec: AgentSpec) -> Result<HttpResponse, ApiError> {
-    // The rest is checked behind it; a model that does not exist would be found at the first run only.
-    if !spec.model.is_empty() {
-        let model = visit.require_model(&spec.model)?;
-        if visit.state.gateway.runs_agent(&model) {
-            let message = "`model` must not be an agent; give it tasks with `agents`";
-            return Err(ApiError::bad_request(Some("model"), message));
-        }
-    }
+    // The rest is checked behind it; what an agent names would be found at its first run only.
+    require_what_it_names(visit, &spec).await?;
     let shown = shown_agent(&spec, "own");
     let is_new = visit.state.agents.put(visit.owner(), spec).await?;
     Ok(if is_new {
@@ -88,6 +82,49 @@ async fn put(visit: &Visit, spec: AgentSpec) -> Result<HttpResponse, ApiError> {
     } else {
         HttpResponse::Ok().json(shown)
     })
+}
+
+/// Checks that the model, the tools and the other agents of an agent exist and may be used by the caller, as those of the settings are checked.
+async fn require_what_it_names(visit: &Visit, spec: &AgentSpec) -> Result<(), ApiError> {
+    let gateway = &visit.state.gateway;
+    if !spec.model.is_empty() {
+        let model = visit.require_model(&spec.model)?;
+        let leads = match visit.state.routes.of(&model) {
+            Some(route) => route
+                .router()
+                .models()
+                .any(|model| gateway.runs_agent(model)),
+            None => gateway.runs_agent(&model),
+        };
+        if leads {
+            let message =
+                "`model` must not be an agent or lead to one; give it tasks with `agents`";
+            return Err(ApiError::bad_request(Some("model"), message));
+        }
+    }
+    for name in &spec.tools {
+        if gateway.function(name).is_some() {
+            visit.caller.require_model(name)?;
+            continue;
+        }
+        #[cfg(feature = "mcp")]
+        if let Some(server) = gateway.mcp_server_of(name) {
+            visit.caller.require_model(&server)?;
+            continue;
+        }
+        let message = format!("`tools`: there is no function or MCP server for `{name}`");
+        return Err(ApiError::bad_request(Some("tools"), message));
+    }
+    for (key, names) in [("agents", &spec.agents), ("hand_offs", &spec.hand_offs)] {
+        for name in names.iter().filter(|name| **name != spec.name) {
+            let other = visit.state.agents.find(visit.owner(), name).await;
+            if other.map_err(kebne_agents::AgentError::from)?.is_none() {
+                let message = format!("`{key}`: there is no agent `{name}`");
+                return Err(ApiError::bad_request(Some(key), message));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn own(visit: &Visit, name: &str) -> Result<Option<AgentSpec>, ApiError> {

@@ -24,6 +24,7 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
         .iter()
         .map(|one| one.name.as_str())
         .collect();
+    let running = running(settings);
     for (index, agent) in settings.agents.iter().enumerate() {
         let at = |key: &str| join(path, &format!("agents[{index}].{key}"));
         if !taken.insert(agent.name.clone()) {
@@ -33,7 +34,7 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
             );
             errors.push(SettingsError::new(at("name"), message));
         }
-        if let Some(message) = unknown_model(settings, agent, &agents) {
+        if let Some(message) = unknown_model(settings, agent, (&agents, &running)) {
             errors.push(SettingsError::new(at("model"), message));
         }
         let functions = || settings.functions.iter().map(|one| one.name.as_str());
@@ -127,26 +128,51 @@ fn is_of_agent(settings: &Settings, model: &ModelSettings) -> bool {
     names.peek() == Some(&&model.name) && names.all(is_it)
 }
 
-/// Returns what is wrong with the model of an agent. An agent is not the model of an agent: it would run without an end.
+/// Returns the names that lead to agents: those of agents, and those of models, and their aliases, that have the backend of an agent, be it as a
+/// fallback.
+pub(super) fn running(settings: &Settings) -> BTreeSet<&str> {
+    let of_kind = settings.backends.iter();
+    let of_kind = of_kind.filter(|backend| backend.kind == BackendKind::Agent);
+    let agents = settings.agents.iter().map(|one| one.name.as_str());
+    let mut names: BTreeSet<&str> = of_kind
+        .map(|backend| backend.name.as_str())
+        .chain(agents)
+        .collect();
+    for model in &settings.models {
+        let mut backends = model.backend_names();
+        if backends.any(|backend| names.contains(backend.as_str())) {
+            let all = std::iter::once(&model.name).chain(&model.aliases);
+            names.extend(all.map(String::as_str));
+        }
+    }
+    names
+}
+
+/// Returns what is wrong with the model of an agent. An agent is not the model of an agent, by whatever name: it would run without an end.
 fn unknown_model(
     settings: &Settings,
     agent: &AgentSpec,
-    agents: &BTreeSet<&str>,
+    (agents, running): (&BTreeSet<&str>, &BTreeSet<&str>),
 ) -> Option<String> {
     let name = agent.model.as_str();
-    if name.is_empty() {
+    // One that names itself has an error of its own.
+    if name.is_empty() || name == agent.name {
         return None;
     }
     if agents.contains(name) {
         return Some(format!("`{name}` is an agent; give it tasks with `agents`"));
     }
-    let is_agent = |name: Option<&str>| name.is_some_and(|name| agents.contains(name));
+    if running.contains(name) {
+        let message = format!("the model `{name}` leads to an agent; give it tasks with `agents`");
+        return Some(message);
+    }
+    let leads = |name: Option<&str>| name.is_some_and(|name| running.contains(name));
     if let Some(route) = settings.routes.iter().find(|route| route.name == name) {
-        let leads = |rule: &kebne_routing::RouteRuleSettings| {
+        let of_rule = |rule: &kebne_routing::RouteRuleSettings| {
             let canary = rule.canary.as_ref().map(|canary| canary.model.as_str());
-            is_agent(rule.agent.as_deref()) || is_agent(rule.target.as_deref()) || is_agent(canary)
+            leads(rule.agent.as_deref()) || leads(rule.target.as_deref()) || leads(canary)
         };
-        let leads = route.rules.iter().any(leads) || agents.contains(route.default.as_str());
+        let leads = route.rules.iter().any(of_rule) || leads(Some(&route.default));
         return leads.then(|| format!("the route `{name}` leads to an agent"));
     }
     let mut aliases = settings.models.iter().flat_map(|model| &model.aliases);
@@ -262,6 +288,32 @@ mod tests {
                 "[[agents]]\nname = \"a\"\nmodel = \"r\"\n[[routes]]\nname = \"r\"\ndefault = \"m\"\n\
                  [[routes.rules]]\nname = \"x\"\nagent = \"a\"\n",
                 "agents[0].model: the route `r` leads to an agent",
+            ),
+            (
+                "[[backends]]\nname = \"a\"\nkind = \"agent\"\n[[models]]\nname = \"n\"\naliases = [\"o\"]\nbackends = [\"b\", \"a\"]\n\
+                 [[agents]]\nname = \"a\"\nmodel = \"n\"\n",
+                "agents[0].model: the model `n` leads to an agent; give it tasks with `agents`",
+            ),
+            (
+                "[[models]]\nname = \"n\"\naliases = [\"o\"]\nbackends = [[\"a\"]]\n[[backends]]\nname = \"a\"\nkind = \"agent\"\n\
+                 [[agents]]\nname = \"a\"\nmodel = \"o\"\n",
+                "agents[0].model: the model `o` leads to an agent; give it tasks with `agents`",
+            ),
+            (
+                "[[models]]\nname = \"n\"\naliases = [\"o\"]\nbackends = [\"a\"]\n[[backends]]\nname = \"a\"\nkind = \"agent\"\n\
+                 [[agents]]\nname = \"a\"\nmodel = \"r\"\n[[routes]]\nname = \"r\"\ndefault = \"m\"\n\
+                 [[routes.rules]]\nname = \"x\"\ntarget = \"o\"\n",
+                "agents[0].model: the route `r` leads to an agent",
+            ),
+            (
+                "[[models]]\nname = \"n\"\naliases = [\"o\"]\nbackends = [\"a\"]\n[[backends]]\nname = \"a\"\nkind = \"agent\"\n\
+                 [[agents]]\nname = \"a\"\nmodel = \"m\"\n[[routes]]\nname = \"r\"\ndefault = \"m\"\n\
+                 [[routes.rules]]\nname = \"x\"\ntarget = \"m\"\nshadow = {model = \"o\"}\n",
+                "routes[0].rules[0].shadow.model: `o` leads to an agent, which is run only by calls of callers",
+            ),
+            (
+                "[[agents]]\nname = \"a\"\nmodel = \"m\"\nask = [\"x\"]\n",
+                "agents[0].ask: the agent has no tool `x`",
             ),
             (
                 "[[agents]]\nname = \"a\"\nmodel = \"m\"\nhand_offs = [\"x\"]\n",

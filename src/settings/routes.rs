@@ -14,6 +14,8 @@ struct Names<'s> {
     /// Models, their aliases, the services of routes, and agents.
     models: BTreeSet<String>,
     agents: BTreeSet<&'s str>,
+    /// Agents, and the models that lead to one.
+    running: BTreeSet<&'s str>,
     routes: BTreeSet<&'s str>,
     functions: BTreeSet<&'s str>,
 }
@@ -63,6 +65,7 @@ pub(super) fn contradictions(settings: &Settings, path: &str) -> Vec<SettingsErr
         models: taken,
         routes,
         agents,
+        running: agents::running(settings),
         functions: functions.map(|one| one.name.as_str()).collect(),
     };
     for (index, route) in settings.routes.iter().enumerate() {
@@ -168,23 +171,29 @@ fn own_models(settings: &Settings) -> BTreeSet<String> {
 }
 
 impl Names<'_> {
-    /// Returns an error for each agent of a route that does not exist, and for each that is named where a model is asked without a caller.
+    /// Returns an error for each agent of a route that does not exist, and for each, or model that leads to one, that is named where a model is asked
+    /// without a caller.
     fn misused_agents(&self, route: &RouteSettings, at: &str) -> Vec<SettingsError> {
         let mut errors = Vec::new();
         let mut refuse = |key: &str, name: &str| {
-            let message = format!("`{name}` is an agent, which is run only by calls of callers");
+            let is = if self.agents.contains(name) {
+                "is an agent"
+            } else {
+                "leads to an agent"
+            };
+            let message = format!("`{name}` {is}, which is run only by calls of callers");
             errors.push(SettingsError::new(join(at, key), message));
         };
         if let Some(name) = route
             .ask_model
             .as_deref()
-            .filter(|name| self.agents.contains(name))
+            .filter(|name| self.running.contains(name))
         {
             refuse("ask_model", name);
         }
         for (index, rule) in route.rules.iter().enumerate() {
             let shadow = rule.shadow.as_ref().map(|shadow| shadow.model.as_str());
-            if let Some(name) = shadow.filter(|name| self.agents.contains(name)) {
+            if let Some(name) = shadow.filter(|name| self.running.contains(name)) {
                 refuse(&format!("rules[{index}].shadow.model"), name);
             }
         }

@@ -29,7 +29,7 @@ pub use run::{
     WaitsFor,
 };
 pub use settings::AgentStoreSettings;
-pub use spec::{ASK_HUMAN, AgentSpec, Combine, OnUnknown, is_agent_name};
+pub use spec::{ASK_HUMAN, AgentSpec, Combine, OnUnknown, is_agent_name, offered_name};
 pub use sqlite::SqliteStore;
 pub use store::{
     Answer, Appended, Erased, Head, Holdings, Lease, NewRun, Page, PageQuery, Renewed, RunStore,

@@ -291,7 +291,7 @@ impl Run {
         if open.call.name == ASK_HUMAN && self.spec.ask_human {
             return Some(WaitsFor::Answer);
         }
-        let is_asked = self.spec.ask.contains(&open.call.name);
+        let is_asked = self.spec.asks_before(&open.call.name);
         is_asked.then_some(WaitsFor::Approval)
     }
 

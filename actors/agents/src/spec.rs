@@ -1,10 +1,12 @@
 //! What an agent is: its instructions, its model, its tools, and the bounds of its runs.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use kebne_quota::Money;
 use kebne_settings::{HumanDuration, SettingsError, Validate, join};
 use serde::{Deserialize, Serialize};
+
+use crate::host::SEARCH;
 
 /// The longest name, so that the name of the tool that calls the agent has at most 64 characters.
 const NAME_MAX: usize = 48;
@@ -23,6 +25,8 @@ pub const ASK_HUMAN: &str = "ask_human";
 pub(crate) const ASK_PREFIX: &str = "ask_";
 /// The beginning of the names of tools that hand the conversation to another agent.
 pub(crate) const HAND_PREFIX: &str = "hand_to_";
+/// The longest name that models accept for a tool.
+const TOOL_NAME_MAX: usize = 64;
 
 /// An agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +51,7 @@ pub struct AgentSpec {
     pub combine: Combine,
     /// Other agents that it may hand the conversation to, by their names; at most 32. Each is a tool `hand_to_NAME`. Default none.
     pub hand_offs: Vec<String>,
-    /// Tools, by their names, that are called only after a human has approved the call. Default none.
+    /// Tools that are called only after a human has approved the call: names of `tools`, `search`, `ask_NAME` and `hand_to_NAME`. Default none.
     pub ask: Vec<String>,
     /// `true` to give it the tool `ask_human`, whose calls a human answers. Default `false`.
     pub ask_human: bool,
@@ -154,6 +158,60 @@ impl AgentSpec {
     }
 }
 
+/// Returns the name under which models are offered a tool of the program: characters other than letters, digits, `_` and `-` become `_`, and the first
+/// 64 are kept.
+pub fn offered_name(tool: &str) -> Cow<'_, str> {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
+    if tool.len() <= TOOL_NAME_MAX && tool.chars().all(is_plain) {
+        return Cow::Borrowed(tool);
+    }
+    let chars = tool.chars().take(TOOL_NAME_MAX);
+    chars
+        .map(|char| if is_plain(char) { char } else { '_' })
+        .collect()
+}
+
+impl AgentSpec {
+    /// Returns `true` if a human must approve the calls of a tool that is offered under this name.
+    pub(crate) fn asks_before(&self, offered: &str) -> bool {
+        let mut asked = self.ask.iter();
+        asked.any(|name| name == offered || offered_name(name) == offered)
+    }
+
+    /// Returns the names under which its tools are offered, each with the setting that it comes from.
+    fn offered(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        let tools = self.tools.iter().map(|name| ("tools", offered_name(name)));
+        let search = (!self.collections.is_empty()).then_some(("collections", SEARCH.into()));
+        let human = self.ask_human.then_some(("ask_human", ASK_HUMAN.into()));
+        let named = |key, prefix: &'static str, names: &'_ [String]| {
+            let names = names.iter();
+            let names = names.map(move |name| (key, Cow::Owned(format!("{prefix}{name}"))));
+            names.collect::<Vec<_>>()
+        };
+        let tasks = named("agents", ASK_PREFIX, &self.agents);
+        let hands = named("hand_offs", HAND_PREFIX, &self.hand_offs);
+        tools.chain(search).chain(human).chain(tasks).chain(hands)
+    }
+
+    /// Returns an error for each name that two tools would have, and for each name of `ask` that no tool has.
+    fn tool_errors(&self) -> Vec<(&'static str, String)> {
+        let mut errors = Vec::new();
+        let mut names = BTreeSet::new();
+        for (key, name) in self.offered() {
+            if !names.insert(name.clone()) {
+                let message = format!("two tools would be offered as `{name}`");
+                errors.push((key, message));
+            }
+        }
+        let is_known =
+            |name: &str| names.contains(name) || names.contains(offered_name(name).as_ref());
+        if let Some(name) = self.ask.iter().find(|name| !is_known(name)) {
+            errors.push(("ask", format!("the agent has no tool `{name}`")));
+        }
+        errors
+    }
+}
+
 /// Returns `true` if agents may have this name.
 pub fn is_agent_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -218,6 +276,8 @@ impl Validate for AgentSpec {
             let fits = (TIMES.0..=TIMES.1).contains(&time.0);
             require(fits, key, "must be 1s to 1day");
         }
+        let tools = self.tool_errors().into_iter();
+        errors.extend(tools.map(|(key, message)| SettingsError::new(join(path, key), message)));
         errors
     }
 }
@@ -225,6 +285,63 @@ impl Validate for AgentSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn errors(spec: &AgentSpec) -> Vec<String> {
+        let errors = spec.validate("agents[0]").into_iter();
+        errors
+            .map(|error| format!("{}: {}", error.path, error.message))
+            .collect()
+    }
+
+    #[test]
+    fn a_name_of_ask_that_no_tool_has_is_an_error() {
+        let mut spec = AgentSpec::new("a", "m", "").tool("f.dot").tool("f_echo");
+        spec.collections = vec!["c".to_owned()];
+        spec = spec.agent("b").hand_off("d");
+        for name in ["f.dot", "f_dot", "f_echo", "search", "ask_b", "hand_to_d"] {
+            spec.ask = vec![name.to_owned()];
+            assert_eq!(errors(&spec), [""; 0], "{name}");
+        }
+        for name in ["f_ehco", "f", "ask_d", "ask_human", "b"] {
+            spec.ask = vec!["f_echo".to_owned(), name.to_owned()];
+            let expected = format!("agents[0].ask: the agent has no tool `{name}`");
+            assert_eq!(errors(&spec), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn two_tools_are_not_offered_under_one_name() {
+        let spec = AgentSpec::new("a", "m", "");
+        let mut all = spec.clone().agent("human_2");
+        all.ask_human = true;
+        assert_eq!(errors(&all), [""; 0]);
+        let long = "x".repeat(64);
+        let mut human = spec.clone().tool("ask_human");
+        human.ask_human = true;
+        let mut search = spec.clone().tool("search");
+        search.collections = vec!["c".to_owned()];
+        for (spec, key, name) in [
+            (spec.clone().tool("f.dot").tool("f_dot"), "tools", "f_dot"),
+            (
+                spec.clone()
+                    .tool(&format!("{long}1"))
+                    .tool(&format!("{long}2")),
+                "tools",
+                &*long,
+            ),
+            (search, "collections", "search"),
+            (human, "ask_human", "ask_human"),
+            (spec.clone().tool("ask_b").agent("b"), "agents", "ask_b"),
+            (
+                spec.clone().tool("hand_to_b").hand_off("b"),
+                "hand_offs",
+                "hand_to_b",
+            ),
+        ] {
+            let expected = format!("agents[0].{key}: two tools would be offered as `{name}`");
+            assert_eq!(errors(&spec), [expected]);
+        }
+    }
 
     #[test]
     fn each_bound_of_an_agent_is_named() {
@@ -270,6 +387,7 @@ mod tests {
             "repeats_max",
             "time_max",
             "tool_time_max",
+            "tools",
         ];
         assert_eq!(keys, expected);
         assert!(!is_agent_name("a b") && !is_agent_name("") && is_agent_name("a-b_9"));

@@ -5,7 +5,7 @@ use std::{io::Write as _, time::Duration};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{AMPLE, call, model, results, say, start};
+use super::{AMPLE, call, model, post, results, say, start, until};
 use crate::{
     functions::{Asked, function_that},
     guards::http,
@@ -107,4 +107,88 @@ fn an_agent_calls_a_tool_of_an_mcp_server() {
     assert_eq!(run["output"], r#"done ["s__read"]"#, "{run}");
     let called = calls.recv_timeout(AMPLE).unwrap();
     assert_eq!(called.arguments, json!({"text": "x"}));
+}
+
+/// The name under which a function is offered differs from its own; a human must approve its calls by either.
+#[test]
+fn a_function_of_ask_is_not_called_before_it_is_approved() {
+    let folder = folder();
+    let (function, asked) =
+        function_that(|_, socket| socket.write_all(http("application/json", "{}").as_bytes()));
+    let (url, _calls) = model(Duration::ZERO, |request| match results(request).first() {
+        Some(result) => say(result),
+        None => call("f_dot", &json!({})),
+    });
+    let more = format!(
+        "[[functions]]\nname = \"f.dot\"\nurl = \"{function}\"\n\
+         [[agents]]\nname = \"guide\"\nmodel = \"m\"\ntools = [\"f.dot\"]\nask = [\"f.dot\"]\n"
+    );
+    let program = start(folder.path(), &url, &more);
+    let run = run(&program, "any");
+    assert_eq!(run["status"], "waiting", "{run}");
+    assert_eq!(run["waiting"][0]["for"], "approval");
+    assert_eq!(asked.try_iter().count(), 0);
+    let place = format!("/v1/agents/guide/runs/{}", run["id"].as_str().unwrap());
+    let decide = format!(
+        "{place}/approvals/{}",
+        run["waiting"][0]["call"].as_str().unwrap()
+    );
+    assert_eq!(
+        post(&program, &decide, &json!({"approve": true})).status,
+        200
+    );
+    assert_eq!(until(&program, &place, "ended")["output"], "{}");
+    assert_eq!(asked.try_iter().count(), 1);
+}
+
+#[test]
+fn an_agent_of_a_caller_names_what_exists() {
+    let folder = folder();
+    let (function, _asked) =
+        function_that(|_, socket| socket.write_all(http("application/json", "{}").as_bytes()));
+    let more = settings(&function)
+        + "[[functions]]\nname = \"f.dot\"\nurl = \"http://127.0.0.1:9/\"\n[[functions]]\nname = \"f_dot\"\nurl = \"http://127.0.0.1:9/\"\n\
+           [[routes]]\nname = \"desk\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nagent = \"guide\"\n";
+    let program = start(folder.path(), &asking_for_weather(), &more);
+    for (body, field, words) in [
+        (
+            json!({"tools": ["weather"], "ask": ["wether"]}),
+            "ask",
+            "no tool `wether`",
+        ),
+        (
+            json!({"tools": ["wether"]}),
+            "tools",
+            "no function or MCP server for `wether`",
+        ),
+        (
+            json!({"tools": ["f.dot", "f_dot"]}),
+            "tools",
+            "offered as `f_dot`",
+        ),
+        (json!({"agents": ["none"]}), "agents", "no agent `none`"),
+        (
+            json!({"hand_offs": ["none"]}),
+            "hand_offs",
+            "no agent `none`",
+        ),
+        (json!({"model": "desk"}), "model", "lead to one"),
+        (json!({"model": "guide"}), "model", "must not be an agent"),
+    ] {
+        let mut agent = json!({"name": "mine", "model": "m"});
+        let fields = body.as_object().unwrap().clone();
+        agent.as_object_mut().unwrap().extend(fields);
+        let refused = post(&program, "/v1/agents", &agent);
+        let error = &refused.json()["error"];
+        assert_eq!(
+            (refused.status, &error["param"]),
+            (400, &json!(field)),
+            "{}",
+            refused.body
+        );
+        assert!(refused.body.contains(words), "{}", refused.body);
+    }
+    let mine = json!({"name": "mine", "model": "m", "tools": ["weather"], "ask": ["weather"], "agents": ["guide"]});
+    let made = post(&program, "/v1/agents", &mine);
+    assert_eq!(made.status, 201, "{}", made.body);
 }

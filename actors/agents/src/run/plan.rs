@@ -140,7 +140,7 @@ impl Run {
             return Of::Human;
         }
         if let Some(decision) = &open.decision {
-            if call.name == ASK_HUMAN {
+            if call.name == ASK_HUMAN && self.spec.ask_human {
                 return answered(decision);
             }
             if !decision.approved {
