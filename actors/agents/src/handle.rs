@@ -1,5 +1,6 @@
 //! The handle through which a program uses agents.
 
+mod awaiting;
 mod deciding;
 mod embedding;
 mod manager;
@@ -8,11 +9,12 @@ mod runner;
 mod waiting;
 
 use std::{
+    collections::{BTreeMap, HashSet},
     future::Future,
     pin::Pin,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -29,13 +31,15 @@ use crate::{
     host::{Host, RunContext},
     live::Followers,
     message::Message,
-    run::{Began, Budget, Event, Run, RunEvent},
+    run::{Awaited, Began, Budget, Event, Run, RunEvent},
     settings::AgentStoreSettings,
     spec::AgentSpec,
-    store::{Head, NewRun, Page, PageQuery, RunStore, StoreError, WallClock},
+    store::{Head, Lease, NewRun, Page, PageQuery, RunStore, StoreError, WallClock},
 };
 
-use manager::{Count, Drain, Fill, Manager};
+use manager::{Count, Drain, Fill, Manager, Rests, Take};
+
+pub use awaiting::Attendance;
 
 /// The time within which the manager must answer, and the time between two questions whether it is busy.
 const SETTLE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(20));
@@ -100,6 +104,8 @@ pub struct Start {
     pub caller: String,
     /// What it may use; each bound is at most that of the agent.
     pub budget: Option<Budget>,
+    /// Properties of the call that starts it, as the program names them; they are those of the runs of its tasks too.
+    pub origin: BTreeMap<String, String>,
 }
 
 /// A task for another agent.
@@ -122,6 +128,9 @@ struct Inner {
     next_thread: AtomicUsize,
     start: Box<dyn Fn(Agents) -> Starting + Send + Sync>,
     manager: OnceCell<ActorRef<Manager>>,
+    /// The runs that callers of this process wait for.
+    awaited: Mutex<HashSet<String>>,
+    is_draining: AtomicBool,
 }
 
 type Starting = Pin<Box<dyn Future<Output = Result<ActorRef<Manager>, AskError>> + Send>>;
@@ -170,6 +179,8 @@ impl Agents {
             next_thread: AtomicUsize::new(0),
             start: Box::new(start),
             manager: OnceCell::new(),
+            awaited: Mutex::default(),
+            is_draining: AtomicBool::new(false),
         }))
     }
 
@@ -209,8 +220,10 @@ impl Agents {
         &self.0.counts
     }
 
-    /// Takes no more runs, and gives those that go on back when what is going on of them has ended.
+    /// Takes no more runs, and gives those that go on back when what is going on of them has ended. Those that callers of this process wait for go on
+    /// until their end.
     pub fn drain(&self) {
+        self.0.is_draining.store(true, Relaxed);
         if let Some(manager) = self.0.manager.get() {
             manager.post(Drain);
         }
@@ -250,6 +263,19 @@ impl Agents {
     /// # Errors
     /// [`AgentError::NoAgent`] for an unknown agent, [`AgentError::TooLarge`] for a large input, and [`StoreError::Full`] at a bound of the owner.
     pub async fn start(&self, owner: &str, start: Start) -> Result<String, AgentError> {
+        let id = new_id()?;
+        self.start_as(owner, &id, start, None).await?;
+        Ok(id)
+    }
+
+    /// Starts a run with an id, unless there is one.
+    async fn start_as(
+        &self,
+        owner: &str,
+        id: &str,
+        start: Start,
+        awaited: Option<Awaited>,
+    ) -> Result<(), AgentError> {
         let found = self.find(owner, &start.agent).await?;
         let spec = found.ok_or_else(|| AgentError::NoAgent(start.agent.clone()))?;
         let size: usize = start.messages.iter().map(size_of).sum();
@@ -267,11 +293,11 @@ impl Agents {
             parent: None,
             depth: 0,
             spec,
+            origin: start.origin,
+            awaited,
         };
-        let id = new_id()?;
         let open_max = Some(self.settings().open_max);
-        self.create(owner, id.clone(), began, open_max).await?;
-        Ok(id)
+        self.create(owner, id.to_owned(), began, open_max).await
     }
 
     /// Starts the run of a task, unless it was started before.
@@ -291,6 +317,8 @@ impl Agents {
             parent: Some(of.run.to_string()),
             depth: of.began.depth + 1,
             spec: task.other,
+            origin: of.began.origin.clone(),
+            awaited: of.began.awaited.clone(),
         };
         self.create(&of.owner, id.to_owned(), began, None).await
     }
@@ -303,6 +331,9 @@ impl Agents {
         open_max: Option<u64>,
     ) -> Result<(), AgentError> {
         let (agent, now) = (began.spec.name.clone(), self.now());
+        // The process that has the caller carries it out.
+        let is_own = began.awaited.is_some();
+        let is_task = began.parent.is_some();
         let began = RunEvent::Began(Box::new(began));
         let new = NewRun {
             id: id.clone(),
@@ -311,6 +342,7 @@ impl Agents {
             began: began.clone(),
             now,
             open_max,
+            until: if is_own { self.until(now) } else { 0 },
         };
         if self.store().create(new).await? {
             let event = Event {
@@ -319,6 +351,15 @@ impl Agents {
                 what: began,
             };
             self.noted(&id, owner, &[event]);
+            if is_own {
+                let lease = Lease {
+                    id: id.into(),
+                    owner: owner.into(),
+                    fence: 1,
+                };
+                self.manager().await?.post(Take { lease, is_task });
+                return Ok(());
+            }
         }
         self.manager().await?.post(Fill);
         Ok(())
@@ -403,6 +444,17 @@ impl Agents {
         });
         let next = self.0.next_thread.fetch_add(1, Relaxed);
         threads[next % threads.len()].clone()
+    }
+
+    /// Tells the manager whether a run only waits for its tasks.
+    pub(crate) fn rests(&self, lease: &Lease, rests: bool) {
+        if let Some(manager) = self.0.manager.get() {
+            manager.post(Rests {
+                run: Arc::clone(&lease.id),
+                fence: lease.fence,
+                rests,
+            });
+        }
     }
 
     async fn manager(&self) -> Result<&ActorRef<Manager>, AskError> {

@@ -16,7 +16,7 @@ mod tool;
 mod work;
 
 pub use counts::{Counts, Tally};
-pub use handle::{AgentError, Agents, AgentsParts, Start};
+pub use handle::{AgentError, Agents, AgentsParts, Attendance, Start};
 pub use host::{Host, Kit, RunContext, SEARCH};
 pub use kebne_quota::Money;
 pub use kebne_seal::{BadKey, Keyring};
@@ -25,7 +25,7 @@ pub use memory::MemoryStore;
 pub use message::{Message, ToolCall};
 pub use model::{Ask, Model, ModelError, Reply, TextSink, Usage};
 pub use run::{
-    Began, Budget, CallOutcome, Decision, Ending, Event, OpenCall, Run, RunEvent, RunState,
+    Awaited, Began, Budget, CallOutcome, Decision, Ending, Event, OpenCall, Run, RunEvent, RunState,
     WaitsFor,
 };
 pub use settings::AgentStoreSettings;

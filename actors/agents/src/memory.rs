@@ -30,6 +30,8 @@ struct KeptRun {
     head: Head,
     fence: u64,
     until: u64,
+    /// `true` if an agent has started it for another one.
+    is_task: bool,
     events: Vec<Event>,
 }
 
@@ -112,8 +114,9 @@ impl RunStore for MemoryStore {
                     ended: None,
                     seq: 0,
                 },
-                fence: 0,
-                until: 0,
+                fence: u64::from(run.until > 0),
+                until: run.until,
+                is_task: run.open_max.is_none(),
                 events: Vec::new(),
             };
             new.push(run.now, run.began);
@@ -153,8 +156,9 @@ impl RunStore for MemoryStore {
     fn claim(&self, most: usize, now: u64, until: u64) -> Answer<'_, Vec<Lease>> {
         self.act(|kept| {
             let due = |run: &&mut KeptRun| run.head.state == RunState::Running && run.until <= now;
-            let due = kept.runs.iter_mut().filter(due).take(most);
-            let leases = due.map(|run| {
+            let mut due: Vec<&mut KeptRun> = kept.runs.iter_mut().filter(due).collect();
+            due.sort_by_key(|run| !run.is_task);
+            let leases = due.into_iter().take(most).map(|run| {
                 run.fence += 1;
                 run.until = until;
                 Lease {

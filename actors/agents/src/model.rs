@@ -67,6 +67,8 @@ pub struct ModelError {
     pub message: String,
     /// The time after which it may be asked again; `None` if it would fail in the same way.
     pub again_after: Option<Duration>,
+    /// The reason for programs; `None` if the message is enough. It is that of a run that ends because of it.
+    pub code: Option<String>,
 }
 
 impl Reply {
@@ -130,6 +132,7 @@ impl ModelError {
         Self {
             message: message.into(),
             again_after: None,
+            code: None,
         }
     }
 
@@ -138,7 +141,15 @@ impl ModelError {
         Self {
             message: message.into(),
             again_after: Some(after),
+            code: None,
         }
+    }
+
+    /// Adds the reason for programs.
+    #[must_use]
+    pub fn because(mut self, code: Option<String>) -> Self {
+        self.code = code;
+        self
     }
 }
 

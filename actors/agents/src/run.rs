@@ -15,7 +15,7 @@ use crate::{
     spec::{ASK_HUMAN, AgentSpec},
 };
 
-pub use event::{Began, CallOutcome, Decision, Ending, Event, RunEvent};
+pub use event::{Awaited, Began, CallOutcome, Decision, Ending, Event, RunEvent};
 pub(crate) use plan::{CallKind, Todo, View};
 use repeats::Repeats;
 
@@ -106,8 +106,12 @@ pub struct Run {
     pub began_at: u64,
     /// When it ended, and how.
     pub ended: Option<(u64, Ending, String)>,
+    /// The reason of its end for programs, if there is one.
+    pub code: Option<String>,
     /// Who has asked to cancel it.
     pub cancelled_by: Option<String>,
+    /// `true` once a human has decided on a call: the caller that waited was told so, and does not wait any more.
+    is_decided: bool,
     hand_offs: u32,
     empty: u32,
     failing: u32,
@@ -141,7 +145,9 @@ impl Run {
             usage: Usage::default(),
             began_at: first.at,
             ended: None,
+            code: None,
             cancelled_by: None,
+            is_decided: false,
             hand_offs: 0,
             empty: 0,
             failing: 0,
@@ -191,11 +197,13 @@ impl Run {
             }
             RunEvent::Decided { call, decision } => {
                 self.waited_ms += event.at.saturating_sub(self.last_at);
+                self.is_decided = true;
                 self.decided(call, decision);
             }
             RunEvent::CancelAsked { by } => self.cancelled_by = Some(by.clone()),
-            RunEvent::Ended { ending, text } => {
+            RunEvent::Ended { ending, text, code } => {
                 self.ended = Some((event.at, *ending, text.clone()));
+                self.code.clone_from(code);
                 self.open.clear();
             }
         }
@@ -313,6 +321,11 @@ impl Run {
             Some((_, Ending::Completed, text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// Returns the caller that waits for its end; `None` if it goes on without one.
+    pub fn awaited(&self) -> Option<&Awaited> {
+        self.began.awaited.as_ref().filter(|_| !self.is_decided)
     }
 
     /// Returns what is left of the budget.

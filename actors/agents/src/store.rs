@@ -160,8 +160,10 @@ pub struct NewRun {
     pub began: RunEvent,
     /// The time, in milliseconds of Unix time.
     pub now: u64,
-    /// The most runs of the owner that have not ended; those that agents start for agents do not count.
+    /// The most runs of the owner that have not ended; those that agents start for agents do not count, and are `None`.
     pub open_max: Option<u64>,
+    /// The end of the lease that whoever creates it has from the beginning, with the fence 1; 0 if anybody may lease it.
+    pub until: u64,
 }
 
 /// A durable log of the events of runs, and of the agents that owners have created.
@@ -184,7 +186,8 @@ pub trait RunStore: Send + Sync {
     /// Returns the runs of an owner.
     fn runs<'a>(&'a self, owner: &'a str, page: PageQuery) -> Answer<'a, Page>;
 
-    /// Leases runs that are to go on and that nobody has a lease of, the oldest first.
+    /// Leases runs that are to go on and that nobody has a lease of: those that agents have started for agents first, because others wait for them,
+    /// and of each kind the oldest first.
     fn claim(&self, most: usize, now: u64, until: u64) -> Answer<'_, Vec<Lease>>;
 
     /// Writes events of the holder of a lease.

@@ -99,6 +99,7 @@ impl Agents {
         let what = RunEvent::Ended {
             ending: Ending::Crashed,
             text: "the agent has failed too often".to_owned(),
+            code: None,
         };
         let events = vec![(self.now(), what)];
         if let Ok(Appended::Done(events)) = store.append(lease, 0, events).await {

@@ -1,6 +1,10 @@
 //! The actor that has runs carried out: it leases them, has an actor for each, and prolongs the leases.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Handler, Message};
 use kebne_actors::{ActorRef, Context, Props, Strategy};
@@ -31,6 +35,24 @@ pub(crate) struct Fill;
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Wake(pub(crate) Arc<str>);
+
+/// A run was created with a lease of this process.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Take {
+    pub(crate) lease: Lease,
+    /// `true` if an agent has started it for another one.
+    pub(crate) is_task: bool,
+}
+
+/// A run waits for its tasks and does nothing else, or does not any more.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Rests {
+    pub(crate) run: Arc<str>,
+    pub(crate) fence: u64,
+    pub(crate) rests: bool,
+}
 
 /// No more runs are to be taken, and those that go on are to be given back.
 #[derive(Clone, Message)]
@@ -83,12 +105,18 @@ struct Living {
     lease: Lease,
     runner: ActorRef<Runner>,
     seq: u64,
+    /// `true` while it only waits for its tasks, which need the place that it would have.
+    rests: bool,
 }
 
 /// The actor.
 pub(crate) struct Manager {
     agents: Agents,
     living: HashMap<Arc<str>, Living>,
+    /// Leases of runs that were created here and have no place yet; tasks are before others.
+    waiting: VecDeque<Lease>,
+    /// `true` if the next place is for a run of the store, so that those that wait here and those take turns.
+    is_stores_turn: bool,
     claiming: Claiming,
     is_prolonging: bool,
     is_draining: bool,
@@ -103,6 +131,8 @@ impl Manager {
         let create = move || Self {
             agents: agents.clone(),
             living: HashMap::new(),
+            waiting: VecDeque::new(),
+            is_stores_turn: false,
             claiming: Claiming::Idle,
             is_prolonging: false,
             is_draining: false,
@@ -113,9 +143,31 @@ impl Manager {
             .on_arbiter(thread)
     }
 
+    /// Returns how many more runs may go on. Those that only wait for their tasks do not count: otherwise the tasks would wait for their places.
+    fn room(&self) -> usize {
+        let busy = self.living.values().filter(|living| !living.rests).count();
+        self.agents.settings().at_once.saturating_sub(busy)
+    }
+
+    /// Gives the free places to runs.
+    fn fill(&mut self, ctx: &mut Context<Self>) {
+        while self.room() > 0 && (self.is_draining || !self.is_stores_turn) {
+            let Some(lease) = self.waiting.pop_front() else {
+                break;
+            };
+            self.is_stores_turn = true;
+            self.begin(lease, ctx);
+        }
+        self.claim(ctx);
+    }
+
     fn claim(&mut self, ctx: &mut Context<Self>) {
-        let room = self.agents.settings().at_once;
-        let room = room.saturating_sub(self.living.len()).min(CLAIMS_MAX);
+        let most = if self.waiting.is_empty() {
+            CLAIMS_MAX
+        } else {
+            1
+        };
+        let room = self.room().min(most);
         if self.claiming != Claiming::Idle {
             self.claiming = Claiming::Woken;
             return;
@@ -141,7 +193,11 @@ impl Manager {
             lease,
             runner,
             seq: 0,
+            rests: false,
         };
+        if self.is_draining {
+            living.runner.post(Halt);
+        }
         self.living.insert(id, living);
         self.agents.counts().set_running(self.living.len());
     }
@@ -163,7 +219,34 @@ impl Handler<Fill> for Manager {
     type Result = ();
 
     fn handle(&mut self, _: Fill, ctx: &mut Context<Self>) {
-        self.claim(ctx);
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Take> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, Take { lease, is_task }: Take, ctx: &mut Context<Self>) {
+        if is_task {
+            self.waiting.push_front(lease);
+        } else {
+            self.waiting.push_back(lease);
+        }
+        self.fill(ctx);
+    }
+}
+
+impl Handler<Rests> for Manager {
+    type Result = ();
+
+    fn handle(&mut self, Rests { run, fence, rests }: Rests, ctx: &mut Context<Self>) {
+        let Some(living) = self.living.get_mut(&run) else {
+            return;
+        };
+        if living.lease.fence == fence {
+            living.rests = rests;
+            self.fill(ctx);
+        }
     }
 }
 
@@ -173,7 +256,15 @@ impl Handler<Wake> for Manager {
     fn handle(&mut self, Wake(id): Wake, ctx: &mut Context<Self>) {
         match self.living.get(&id) {
             Some(living) => living.runner.post(Look),
-            None => self.claim(ctx),
+            None => {
+                // Nobody decides on a run that has not begun: it is to be cancelled, for which it needs no place.
+                if let Some(at) = self.waiting.iter().position(|lease| lease.id == id)
+                    && let Some(lease) = self.waiting.remove(at)
+                {
+                    self.begin(lease, ctx);
+                }
+                self.fill(ctx);
+            }
         }
     }
 }
@@ -193,7 +284,7 @@ impl Handler<Count> for Manager {
     type Result = usize;
 
     fn handle(&mut self, _: Count, _: &mut Context<Self>) -> usize {
-        self.living.len()
+        self.living.len() + self.waiting.len()
     }
 }
 
@@ -202,18 +293,26 @@ impl Handler<Claimed> for Manager {
 
     fn handle(&mut self, Claimed(claimed): Claimed, ctx: &mut Context<Self>) {
         let is_woken = std::mem::replace(&mut self.claiming, Claiming::Idle) == Claiming::Woken;
+        self.is_stores_turn = false;
         match claimed {
             Ok(leases) => {
                 let were_many = leases.len() == CLAIMS_MAX;
                 for lease in leases {
                     self.begin(lease, ctx);
                 }
-                if is_woken || were_many {
-                    self.claim(ctx);
+                if is_woken || were_many || !self.waiting.is_empty() {
+                    self.fill(ctx);
                 }
             }
-            // The next look tries again.
-            Err(error) => tracing::warn!(%error, "runs of agents cannot be taken now"),
+            Err(error) => {
+                tracing::warn!(%error, "runs of agents cannot be taken now");
+                // The next look tries again. Those that wait here go on.
+                while self.room() > 0
+                    && let Some(lease) = self.waiting.pop_front()
+                {
+                    self.begin(lease, ctx);
+                }
+            }
         }
     }
 }
@@ -222,11 +321,12 @@ impl Handler<Renew> for Manager {
     type Result = ();
 
     fn handle(&mut self, _: Renew, ctx: &mut Context<Self>) {
-        if self.is_prolonging || self.living.is_empty() {
+        if self.is_prolonging || self.living.is_empty() && self.waiting.is_empty() {
             return;
         }
         self.is_prolonging = true;
-        let leases: Vec<Lease> = self.living.values().map(|one| one.lease.clone()).collect();
+        let living = self.living.values().map(|one| &one.lease);
+        let leases: Vec<Lease> = living.chain(&self.waiting).cloned().collect();
         let (agents, asked) = (self.agents.clone(), leases.clone());
         let renew = async move {
             let until = agents.until(agents.now());
@@ -243,6 +343,9 @@ impl Handler<Prolonged> for Manager {
         self.is_prolonging = false;
         for (lease, renewed) in leases.iter().zip(renewed.unwrap_or_default()) {
             let Some(living) = self.living.get_mut(&lease.id) else {
+                if renewed == Renewed::Lost {
+                    self.waiting.retain(|waiting| waiting != lease);
+                }
                 continue;
             };
             if living.lease != *lease {
@@ -284,7 +387,7 @@ impl Handler<Settled> for Manager {
     type Result = ();
 
     fn handle(&mut self, _: Settled, ctx: &mut Context<Self>) {
-        self.claim(ctx);
+        self.fill(ctx);
     }
 }
 

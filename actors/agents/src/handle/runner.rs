@@ -26,7 +26,7 @@ use crate::{
     host::RunContext,
     live::Live,
     model::{ModelError, Reply},
-    run::{CallOutcome, Ending, Event, Run, RunEvent, Todo, View},
+    run::{Began, CallOutcome, Ending, Event, Run, RunEvent, Todo, View},
     store::{Appended, Lease, StoreError},
 };
 
@@ -136,6 +136,8 @@ pub(crate) struct Runner {
     mine: HashSet<String>,
     failures: u32,
     is_halting: bool,
+    /// `true` if the manager knows that only tasks are waited for.
+    rests: bool,
     /// `true` if somebody else has written events while this actor was writing.
     must_look: bool,
     /// Cancelled when the run ends or the actor does.
@@ -160,6 +162,7 @@ impl Runner {
             mine: HashSet::new(),
             failures: 0,
             is_halting: false,
+            rests: false,
             must_look: false,
             stop: CancellationToken::new(),
         };
@@ -187,6 +190,36 @@ impl Runner {
 
     /// Does what is to be done next.
     fn drive(&mut self, ctx: &mut Context<Self>) {
+        self.step(ctx);
+        let rests = self.waits_for_tasks();
+        if rests != self.rests {
+            self.rests = rests;
+            self.agents.rests(&self.lease, rests);
+        }
+    }
+
+    /// Returns `true` if all that goes on are tasks of other agents.
+    fn waits_for_tasks(&self) -> bool {
+        let (Some(run), Some(tools)) = (&self.run, &self.tools) else {
+            return false;
+        };
+        let mut busy = run
+            .open
+            .iter()
+            .filter(|open| self.busy.contains(&open.call.id));
+        let is_idle = self.storing == Storing::Idle && self.asking == Asking::Idle;
+        is_idle
+            && !self.busy.is_empty()
+            && busy.all(|open| matches!(tools.of_name(&open.call.name), Some(Offered::Task(..))))
+    }
+
+    /// Returns `true` if the caller that waits for the run is one of this process.
+    fn is_attended(&self) -> bool {
+        let awaited = self.run.as_ref().and_then(Run::awaited);
+        awaited.is_some_and(|awaited| self.agents.is_awaited(&awaited.run))
+    }
+
+    fn step(&mut self, ctx: &mut Context<Self>) {
         if self.storing != Storing::Idle {
             return;
         }
@@ -196,6 +229,11 @@ impl Runner {
         let (Some(run), Some(tools)) = (&self.run, &self.tools) else {
             return;
         };
+        let is_attended = self.is_attended();
+        if run.ended.is_none() && !is_attended && run.awaited().is_some_and(|by| !by.survives) {
+            let text = "the caller that waited for the run has left".to_owned();
+            return self.end(Ending::Cancelled, text, None, ctx);
+        }
         let now = self.agents.now();
         let view = View {
             now,
@@ -209,7 +247,7 @@ impl Runner {
         if !matches!(todo, Todo::Done | Todo::Wait) {
             ctx.start_timer("due", Due, left);
         }
-        if self.is_halting && !matches!(todo, Todo::End(..) | Todo::Done | Todo::Wait) {
+        if self.is_halting && !is_attended && !matches!(todo, Todo::End(..) | Todo::Done | Todo::Wait) {
             if self.busy.is_empty() && self.asking != Asking::Asked {
                 self.release(false, ctx);
             }
@@ -235,7 +273,7 @@ impl Runner {
             Todo::Hold(call) => self.put(RunEvent::Held { call }, ctx),
             Todo::HandOff(call) => self.hand_off(call, ctx),
             Todo::Wait => self.release(true, ctx),
-            Todo::End(ending, text) => self.end(ending, text, ctx),
+            Todo::End(ending, text) => self.end(ending, text, None, ctx),
             Todo::Done => ctx.stop(),
         }
     }
@@ -299,12 +337,18 @@ impl Runner {
         self.put(RunEvent::HandedOff { spec }, ctx);
     }
 
-    fn end(&mut self, ending: Ending, text: String, ctx: &mut Context<Self>) {
+    fn end(
+        &mut self,
+        ending: Ending,
+        text: String,
+        code: Option<String>,
+        ctx: &mut Context<Self>,
+    ) {
         self.stop.cancel();
         if let (Some(run), Some(tools)) = (&self.run, &self.tools) {
             carry::cancel_tasks(&self.agents, run, tools);
         }
-        self.put(RunEvent::Ended { ending, text }, ctx);
+        self.put(RunEvent::Ended { ending, text, code }, ctx);
     }
 
     /// Gives the lease back, so that the run costs nothing while it waits.
@@ -402,12 +446,16 @@ impl Runner {
     }
 }
 
-/// Returns what the program needs to know of a run.
+/// Returns what the program needs to know of a run. A caller that does not wait any more is not in it.
 pub(crate) fn context_of(run: &Run) -> RunContext {
+    let began = Began {
+        awaited: run.awaited().cloned(),
+        ..run.began.clone()
+    };
     RunContext {
         run: Arc::clone(&run.id),
         owner: Arc::clone(&run.owner),
-        began: Arc::new(run.began.clone()),
+        began: Arc::new(began),
         spec: Arc::new(run.spec.clone()),
     }
 }

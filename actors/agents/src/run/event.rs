@@ -1,5 +1,7 @@
 //! The events of a run.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -81,6 +83,9 @@ pub enum RunEvent {
         ending: Ending,
         /// The final text, or the reason.
         text: String,
+        /// The reason for programs, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
     },
 }
 
@@ -108,6 +113,22 @@ pub struct Began {
     pub depth: u32,
     /// What it may use.
     pub budget: Budget,
+    /// Properties of the call that has started it, as the program names them; the runs of its tasks have the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origin: BTreeMap<String, String>,
+    /// The caller that waits for its end; `None` if it goes on without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<Awaited>,
+}
+
+/// A caller that waits for the end of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    /// The run that it waits for: this one, or the one above that has given the first task.
+    pub run: String,
+    /// `true` if the run goes on without its caller, which asks for it again, as a job does. Otherwise the run ends with its caller, or with the
+    /// process that has its caller.
+    pub survives: bool,
 }
 
 /// What kind of result a call has.

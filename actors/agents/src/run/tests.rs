@@ -16,6 +16,8 @@ fn began(spec: AgentSpec) -> Event {
         caller: String::new(),
         parent: None,
         depth: 0,
+        origin: std::collections::BTreeMap::new(),
+        awaited: None,
     };
     event(1, 1000, RunEvent::Began(Box::new(began)))
 }

@@ -67,9 +67,12 @@ impl Database {
                 return Err(StoreError::Full(most, "runs"));
             }
         }
-        let insert = "INSERT INTO runs (id, owner, agent, state, created, seq, counts) VALUES (?1, ?2, ?3, 'running', ?4, 0, ?5)";
+        let insert = "INSERT INTO runs (id, owner, agent, state, created, seq, counts, until, fence)
+            VALUES (?1, ?2, ?3, 'running', ?4, 0, ?5, ?6, ?7)";
         let counts = i64::from(run.open_max.is_some());
-        let row = params![run.id, owner, run.agent, stored(run.now), counts];
+        let (now, until) = (stored(run.now), stored(run.until));
+        let fence = i64::from(run.until > 0);
+        let row = params![run.id, owner, run.agent, now, counts, until, fence];
         self.file.connection.prepare_cached(insert)?.execute(row)?;
         let number = self.file.connection.last_insert_rowid();
         self.write((number, owner, &run.id), 0, &[(run.now, run.began.clone())])?;
@@ -190,7 +193,7 @@ impl Database {
 
     pub(super) fn claim(&self, most: usize, now: u64, until: u64) -> Result<Vec<Lease>> {
         let claim = "UPDATE runs SET fence = fence + 1, until = ?3 WHERE number IN (
-                SELECT number FROM runs WHERE state = 'running' AND until <= ?1 ORDER BY until, number LIMIT ?2)
+                SELECT number FROM runs WHERE state = 'running' AND until <= ?1 ORDER BY counts, until, number LIMIT ?2)
             RETURNING id, (SELECT name FROM owners WHERE number = owner), fence";
         let mut claim = self.file.connection.prepare_cached(claim)?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);

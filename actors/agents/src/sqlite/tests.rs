@@ -45,6 +45,7 @@ fn new(owner: &str, id: &str) -> NewRun {
         agent: "a".to_owned(),
         now: 5,
         open_max: Some(2),
+        until: 0,
         began: RunEvent::Began(Box::new(Began {
             budget: Budget::of(&spec),
             spec,
@@ -54,6 +55,8 @@ fn new(owner: &str, id: &str) -> NewRun {
             caller: String::new(),
             parent: None,
             depth: 0,
+            origin: std::collections::BTreeMap::new(),
+            awaited: None,
         })),
     }
 }
@@ -66,6 +69,7 @@ fn cancel() -> RunEvent {
 
 fn end() -> RunEvent {
     RunEvent::Ended {
+        code: None,
         ending: crate::run::Ending::Completed,
         text: "secrettext".to_owned(),
     }

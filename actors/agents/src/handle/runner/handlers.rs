@@ -4,6 +4,7 @@ use actix::{Actor, Handler};
 use kebne_actors::Context;
 
 use crate::{
+    live::Live,
     handle::runner::{
         Again, Asked, Asking, Called, Due, Equipped, FAILURES_MAX, Halt, Leave, Loaded, Look,
         Released, Runner, Storing, WRITE_AGAIN, Wrote, carry,
@@ -123,7 +124,7 @@ impl Handler<Asked> for Runner {
                     }
                     _ => {
                         let text = format!("the model did not answer: {}", error.message);
-                        self.end(Ending::Failed, text, ctx);
+                        self.end(Ending::Failed, text, error.code, ctx);
                     }
                 }
             }
@@ -164,7 +165,14 @@ impl Handler<Released> for Runner {
         }
         self.storing = Storing::Idle;
         match released {
-            Ok(true) => ctx.stop(),
+            Ok(true) => {
+                // Who waits until it rests learns of it now, because its last event came before its state.
+                let seq = self.run.as_ref().map_or(0, |run| run.seq);
+                self.agents
+                    .followers()
+                    .tell(&self.lease.id, Live::Written(seq));
+                ctx.stop();
+            }
             // There are events that it does not know.
             Ok(false) => self.load(ctx),
             Err(_) => ctx.start_timer("due", Due, WRITE_AGAIN),
