@@ -2,6 +2,7 @@
 //!
 //! The loop itself is the crate `kebne-agents`, which knows neither HTTP nor dialects.
 
+mod caller;
 mod events;
 mod function;
 mod model;

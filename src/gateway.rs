@@ -36,7 +36,7 @@ use crate::{
     decisions::Decisions,
     learned::Learned,
     memory::ByteBudget,
-    settings::{Environment, Settings},
+    settings::{BackendKind, Environment, Settings},
     sharing::Sharing,
     supervisor::Supervisor,
 };
@@ -510,16 +510,30 @@ impl Gateway {
         }
         self.inner.jobs.drain();
         self.inner.agents.drain();
-        let lanes = self.all_lanes();
-        let lanes = lanes.iter().map(|lane| lane.handle.drain());
-        futures_util::future::join_all(lanes).await;
+        let (agents, others) = self.lanes_by_kind();
+        drain(&agents).await;
+        // The runs that callers wait for make calls of their own until their end.
+        if agents.iter().all(|lane| lane.handle.live() == 0) {
+            drain(&others).await;
+        }
     }
 
-    /// Waits until no lane holds a call.
+    /// Waits until no lane holds a call, after [`Gateway::drain`].
     pub async fn when_idle(&self) {
-        for lane in self.all_lanes() {
+        let (agents, others) = self.lanes_by_kind();
+        for lane in &agents {
             lane.handle.when_idle().await;
         }
+        drain(&others).await;
+        for lane in &others {
+            lane.handle.when_idle().await;
+        }
+    }
+
+    /// Returns the lanes of agents, and all others.
+    fn lanes_by_kind(&self) -> (Vec<Arc<Lane>>, Vec<Arc<Lane>>) {
+        let lanes = self.all_lanes().into_iter();
+        lanes.partition(|lane| lane.settings.kind == BackendKind::Agent)
     }
 
     /// Returns how many calls were cut off, including those that are not over yet although their connections were closed.
@@ -535,6 +549,7 @@ impl Gateway {
     /// Gives up every call that is left; returns how many were waiting or in flight.
     pub async fn cut_off(&self) -> usize {
         let lanes = self.all_lanes();
+        drain(&lanes).await;
         let lanes = lanes.iter().map(|lane| lane.handle.cut_off());
         let cut = futures_util::future::join_all(lanes).await;
         cut.into_iter().sum()
@@ -553,6 +568,12 @@ impl Gateway {
             thread.stop();
         }
     }
+}
+
+/// Has lanes refuse new calls.
+async fn drain(lanes: &[Arc<Lane>]) {
+    let lanes = lanes.iter().map(|lane| lane.handle.drain());
+    futures_util::future::join_all(lanes).await;
 }
 
 impl fmt::Debug for Gateway {

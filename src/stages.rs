@@ -44,6 +44,7 @@ use crate::{
 };
 
 pub(crate) use route::explain;
+pub(crate) use share::origin;
 pub(crate) use whole::{Answered, Meaning, answer};
 
 use account::{Account, Held};
@@ -95,15 +96,28 @@ pub enum Head {
         /// The MCP server that is called.
         server: String,
     },
-    /// That of a call that came by no connection, such as that of a job. Its caller is known.
+    /// That of a call that came by no connection. Its caller is known.
     Job {
+        /// Who makes it.
+        maker: Maker,
         /// The headers.
         headers: HeaderMap,
-        /// Who has queued it.
+        /// For whom it is made.
         caller: Arc<Caller>,
         /// The function or the MCP server that is called, if the surface is that of functions or tools.
         function: Option<String>,
     },
+}
+
+/// Who makes a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// A caller, by a connection.
+    Caller,
+    /// A job.
+    Job,
+    /// A run of an agent.
+    Run,
 }
 
 /// The body of a call.
@@ -156,6 +170,7 @@ impl Arrival {
 struct Call {
     surface: &'static dyn Surface,
     id: Arc<str>,
+    maker: Maker,
     /// The address of the client.
     client: Option<IpAddr>,
     notes: Notes,
@@ -188,6 +203,10 @@ impl Call {
         Self {
             surface: arrival.surface,
             id: Arc::clone(&arrival.id),
+            maker: match arrival.head {
+                Head::Request(_) => Maker::Caller,
+                Head::Job { maker, .. } => maker,
+            },
             client,
             notes: Notes::default(),
         }

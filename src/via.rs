@@ -48,6 +48,14 @@ pub(crate) fn extend(headers: &mut HeaderMap) {
     }
 }
 
+/// Returns the gateways that a call had come through when it reached this process, of headers that [`extend`] has changed; `None` if there were none.
+pub(crate) fn before(headers: Option<&HeaderMap>) -> Option<String> {
+    let members = headers?.get_all(VIA).iter();
+    let members = members.filter(|member| **member != *OWN);
+    let members: Vec<&str> = members.filter_map(|member| member.to_str().ok()).collect();
+    (!members.is_empty()).then(|| members.join(", "))
+}
+
 /// Returns the gateways that a call has come through, as a header of the calls that are made because of it; `None` if there are none but
 /// this process.
 pub(crate) fn of(headers: Option<&HeaderMap>) -> Option<Arc<HeaderMap>> {
@@ -104,6 +112,8 @@ mod tests {
         let via = of(Some(&headers)).unwrap();
         let members: Vec<_> = via.get_all(VIA).iter().collect();
         assert_eq!(via.len(), 2);
+        assert_eq!(before(Some(&headers)).as_deref(), Some("1.1 a"));
+        assert_eq!(before(Some(&HeaderMap::new())), None);
         assert_eq!(members, [&HeaderValue::from_static("1.1 a"), &own()]);
     }
 }

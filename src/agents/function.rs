@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use actix_web::{
-    http::header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+    http::header::{CONTENT_TYPE, HeaderValue},
     web::Data,
 };
 use bytes::Bytes;
@@ -13,19 +13,20 @@ use serde_json::{Value, json};
 use crate::{
     backend::Function,
     caller::Caller,
-    stages::{self, Arrival, Body, Head, Meaning},
+    stages::{self, Arrival, Body, Head, Maker, Meaning},
     state::State,
     surface::{Surface, functions::FUNCTIONS},
 };
 #[cfg(feature = "mcp")]
 use crate::{gateway::mcp::OfferedTool, surface::tools::TOOLS};
 
-use super::model::error_of;
+use super::{caller::RunCaller, model::error_of};
 
 /// A function, or a tool of an MCP server, that an agent may call.
 pub(super) struct FunctionTool {
     spec: ToolSpec,
     state: Weak<State>,
+    caller: RunCaller,
     surface: &'static dyn Surface,
     /// The function, or the MCP server.
     callee: String,
@@ -38,10 +39,11 @@ impl FunctionTool {
     pub(super) fn new(state: Weak<State>, function: &str, of: &RunContext) -> Option<Self> {
         let now = state.upgrade()?;
         let found = now.gateway.function(function)?;
-        let caller = now.callers.of_id(&of.began.caller)?;
-        caller.may_call(function).then(|| Self {
+        let caller = RunCaller::new(of);
+        caller.of(&now)?.may_call(function).then(|| Self {
             spec: spec(&found),
             state,
+            caller,
             surface: &FUNCTIONS,
             callee: function.to_owned(),
             tool: None,
@@ -52,12 +54,14 @@ impl FunctionTool {
     #[cfg(feature = "mcp")]
     pub(super) fn of_mcp(state: Weak<State>, name: &str, of: &RunContext) -> Option<Self> {
         let now = state.upgrade()?;
-        let caller = now.callers.of_id(&of.began.caller)?;
-        let tools = now.gateway.mcp_tools(|server| caller.may_call(server));
+        let caller = RunCaller::new(of);
+        let key = caller.of(&now)?;
+        let tools = now.gateway.mcp_tools(|server| key.may_call(server));
         let found = tools.into_iter().find(|tool| tool.name == name)?;
         Some(Self {
             spec: spec_of_mcp(&found),
             state,
+            caller,
             surface: &TOOLS,
             tool: Some(found.tool.name().to_owned()),
             callee: found.server,
@@ -68,10 +72,9 @@ impl FunctionTool {
         let failed = |why: &str| ToolError(why.to_owned());
         loop {
             let state = self.state.upgrade().map(Data::from);
-            let state = state.filter(|state| !state.is_draining());
+            let state = state.filter(|state| self.caller.may_call(state));
             let state = state.ok_or_else(|| failed("the service stops"))?;
-            let caller = state.callers.of_id(&call.caller);
-            let caller = caller.filter(|caller| *caller.owner == *call.owner);
+            let caller = self.caller.of(&state);
             let caller = caller.ok_or_else(|| failed("the key is not accepted any more"))?;
             let arrival = self.arrival(&state, call, caller)?;
             let size_max = state.settings.get().answers_size_max.as_usize();
@@ -93,7 +96,7 @@ impl FunctionTool {
         call: &Call,
         caller: Arc<Caller>,
     ) -> Result<Arrival, ToolError> {
-        let mut headers = HeaderMap::new();
+        let mut headers = self.caller.headers(&caller);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = match &self.tool {
             Some(tool) => json!({"name": tool, "arguments": call.arguments}).to_string(),
@@ -106,6 +109,7 @@ impl FunctionTool {
             // The same when the call is repeated after a crash, so that the function can tell.
             id: call.key.as_str().into(),
             head: Head::Job {
+                maker: Maker::Run,
                 headers,
                 caller,
                 function: Some(self.callee.clone()),

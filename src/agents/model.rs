@@ -6,7 +6,10 @@ use std::{
 };
 
 use actix_web::{
-    http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    http::{
+        StatusCode,
+        header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    },
     web::Data,
 };
 use bytes::Bytes;
@@ -16,8 +19,9 @@ use kebne_agents::{
 use serde_json::{Value, json};
 
 use crate::{
+    agents::caller::RunCaller,
     caller::Caller,
-    stages::{self, Answered, Arrival, Body, Head, Meaning},
+    stages::{self, Answered, Arrival, Body, Head, Maker, Meaning},
     state::State,
     surface::openai,
 };
@@ -30,8 +34,7 @@ const BOUNDED_BELOW: u64 = 4096;
 /// The model of an agent.
 pub(super) struct GatewayModel {
     state: Weak<State>,
-    key: String,
-    owner: Arc<str>,
+    caller: RunCaller,
     model: String,
 }
 
@@ -39,8 +42,7 @@ impl GatewayModel {
     pub(super) fn new(state: Weak<State>, of: &RunContext) -> Self {
         Self {
             state,
-            key: of.began.caller.clone(),
-            owner: Arc::clone(&of.owner),
+            caller: RunCaller::new(of),
             model: of.spec.model.clone(),
         }
     }
@@ -49,11 +51,9 @@ impl GatewayModel {
         let state = self.state.upgrade().map(Data::from);
         let stops = || ModelError::again("the service stops", AGAIN);
         let state = state
-            .filter(|state| !state.is_draining())
+            .filter(|state| self.caller.may_call(state))
             .ok_or_else(stops)?;
-        let caller = state.callers.of_id(&self.key);
-        // The key may have been given to another tenant, or revoked.
-        let caller = caller.filter(|caller| *caller.owner == *self.owner);
+        let caller = self.caller.of(&state);
         let revoked = || ModelError::last("the key that started the run is not accepted any more");
         let arrival = self.arrival(&state, ask, caller.ok_or_else(revoked)?)?;
         let size_max = state.settings.get().answers_size_max.as_usize();
@@ -61,7 +61,9 @@ impl GatewayModel {
         let answered = Box::pin(stages::answer(&state, arrival, size_max)).await;
         match answered.ending {
             Meaning::Answer => reply(&answered),
-            Meaning::Final => Err(ModelError::last(error_of(&answered))),
+            Meaning::Final => Err(last(&answered)),
+            // It goes in a circle however often it is made.
+            Meaning::Failed if answered.status == StatusCode::LOOP_DETECTED => Err(last(&answered)),
             Meaning::Refused(after) => Err(ModelError::again(error_of(&answered), after)),
             Meaning::Failed => Err(ModelError::again(error_of(&answered), AGAIN)),
         }
@@ -74,7 +76,7 @@ impl GatewayModel {
         caller: Arc<Caller>,
     ) -> Result<Arrival, ModelError> {
         let deadline = state.settings.get().deadline_max.0.as_millis();
-        let mut headers = HeaderMap::new();
+        let mut headers = self.caller.headers(&caller);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Ok(deadline) = HeaderValue::try_from(deadline.to_string()) {
             let name = HeaderName::from_static("x-kebne-deadline-ms");
@@ -87,6 +89,7 @@ impl GatewayModel {
             surface: &openai::CHAT,
             id: format!("{}-{}", ask.run, ask.step).into(),
             head: Head::Job {
+                maker: Maker::Run,
                 headers,
                 caller,
                 function: None,
@@ -178,6 +181,13 @@ fn reply(answered: &Answered) -> Result<Reply, ModelError> {
     })
 }
 
+/// Returns the error of an answer after which the model is not asked again.
+fn last(answered: &Answered) -> ModelError {
+    let error: Value = serde_json::from_slice(&answered.body).unwrap_or_default();
+    let code = error.pointer("/error/code").and_then(Value::as_str);
+    ModelError::last(error_of(answered)).because(code.map(str::to_owned))
+}
+
 /// Returns the message of an error.
 pub(super) fn error_of(answered: &Answered) -> String {
     let error: Value = serde_json::from_slice(&answered.body).unwrap_or_default();
@@ -188,8 +198,6 @@ pub(super) fn error_of(answered: &Answered) -> String {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::StatusCode;
-
     use super::*;
 
     fn answered(body: &Value) -> Answered {

@@ -47,7 +47,7 @@ pub(crate) fn shown_run(run: &Run) -> Value {
     json!({
         "object": "agent.run", "id": &*run.id, "agent": run.began.spec.name, "current_agent": run.spec.name,
         "status": state(status), "ending": ending, "output": run.output(),
-        "reason": why.filter(|_| run.output().is_none()),
+        "reason": why.filter(|_| run.output().is_none()), "code": run.code,
         "waiting": waiting, "steps": run.steps, "usage": usage(run.usage), "budget": run.began.budget,
         "parent": run.began.parent, "session": run.began.session,
         "created_at": run.began_at / 1000, "ended_at": run.ended.as_ref().map(|(at, ..)| at / 1000),

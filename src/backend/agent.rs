@@ -1,13 +1,13 @@
 //! An agent as a model: a call runs it and gets its final text as the answer.
 //!
-//! The run is cancelled if the caller leaves. It is never repeated, and what it uses is charged by the calls that it makes itself.
+//! The run is cancelled if the caller leaves. It is never repeated: a job that is tried again continues its run. And what it uses is charged by the calls that it makes itself.
 
 mod dialect;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use kebne_agents::{AgentError, Agents, Ending, Run, Start, StoreError};
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
@@ -15,7 +15,7 @@ use kebne_wire::request::OnBehalf;
 use serde_json::json;
 
 use crate::{
-    backend::one_chunk,
+    backend::{failure::with_headers, one_chunk, reason},
     llm::{Endpoint, ModelRequest, ModelResponse, Usage, whole_answer},
     unix_time,
 };
@@ -42,30 +42,6 @@ pub struct AgentBackend {
     name: Arc<str>,
     /// `None` while the settings are only checked.
     agents: Option<Agents>,
-}
-
-/// Cancels a run that nobody waits for any more.
-struct Attended {
-    agents: Agents,
-    owner: String,
-    id: String,
-    is_over: bool,
-}
-
-impl Drop for Attended {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let (agents, owner, id) = (self.agents.clone(), self.owner.clone(), self.id.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = agents.cancel(&owner, &id, "its caller, who has left").await {
-                    tracing::debug!(run = id, %error, "a run was not cancelled");
-                }
-            });
-        }
-    }
 }
 
 impl AgentBackend {
@@ -124,7 +100,7 @@ impl AgentBackend {
         Ok(answer)
     }
 
-    /// Runs the agent until it has a final text.
+    /// Runs the agent until it has a final text. The run ends with this future, but for that of a job when the process stops.
     async fn run(
         &self,
         agents: &Agents,
@@ -135,37 +111,23 @@ impl AgentBackend {
             agent: self.name.to_string(),
             messages,
             caller: behalf.key.clone(),
+            origin: behalf.origin.clone(),
             ..Start::default()
         };
-        let id = agents.start(&behalf.owner, start).await;
-        let id = id.map_err(|error| not_started(&error))?;
-        let mut attended = Attended {
-            agents: agents.clone(),
-            owner: behalf.owner.clone(),
-            id,
-            is_over: false,
-        };
-        let run = agents.when_resting(&behalf.owner, &attended.id).await;
-        attended.is_over = true;
-        let run = run.map_err(|error| {
-            let message = format!("the run of the agent cannot be read: {error}");
-            Failure::new(Outcome::Unusable, message)
-        })?;
+        let attended = agents.attend(&behalf.owner, start, behalf.job.as_deref());
+        let attended = attended.await.map_err(|error| not_run(&error))?;
+        let run = attended.when_resting().await;
+        let run = run.map_err(|error| not_run(&error))?;
         match &run.ended {
             Some((_, Ending::Completed, _)) => Ok(run),
-            Some((_, ending, why)) => {
-                let message = format!(
-                    "the agent ended without an answer: {}: {why}",
-                    ending.name()
-                );
-                Err(unanswered(&run.id, ending.name(), &message))
-            }
+            Some((_, ending, why)) => Err(unanswered(&run, *ending, why)),
             None => {
                 let message = format!(
                     "the agent waits for a human; decide on the call in the run `{}`, which then goes on",
                     run.id
                 );
-                Err(unanswered(&run.id, "waiting", &message))
+                let (code, ending) = (reason::AGENT_WITHOUT_ANSWER, "waiting");
+                Err(failed(&run.id, (422, code), &message, ending))
             }
         }
     }
@@ -173,38 +135,64 @@ impl AgentBackend {
 
 /// A call that the agent does not take.
 fn refused(param: &str, message: &str) -> Failure {
-    let mut failure = Failure::new(Outcome::Client, message).with_status(400);
+    let code = reason::AGENT_REFUSED;
+    let failure = Failure::new(Outcome::Client, message);
+    let mut failure = failure.with_status(400).because(code);
     let error = json!({"error": {
-        "message": message, "type": "invalid_request_error", "param": param, "code": "agent_refused",
+        "message": message, "type": "invalid_request_error", "param": param, "code": code,
     }});
     failure.body = Some(Bytes::from(error.to_string()));
     failure.safe_to_repeat = true;
     failure
 }
 
-/// A run that was not started: nothing was done.
-fn not_started(error: &AgentError) -> Failure {
+/// A run that was not started, or that cannot be read. It is this process that refuses, not a backend that fails.
+fn not_run(error: &AgentError) -> Failure {
     let message = error.to_string();
     match error {
         AgentError::TooLarge(_) => refused("messages", &message),
-        AgentError::Store(StoreError::Full(..)) => Failure::new(Outcome::Limit, message),
+        AgentError::Store(StoreError::Full(..)) => {
+            let failure = Failure::new(Outcome::Client, message);
+            failure.because(reason::AGENTS_FULL).shed()
+        }
+        AgentError::Store(StoreError::Damaged(_)) => {
+            Failure::new(Outcome::Unusable, message).because(reason::AGENTS_DAMAGED)
+        }
         _ => {
-            let mut failure = Failure::new(Outcome::Unusable, message);
-            failure.safe_to_repeat = true;
-            failure
+            let failure = Failure::new(Outcome::Unusable, message);
+            failure.because(reason::AGENTS_UNAVAILABLE).shed()
         }
     }
 }
 
-/// A run without a final text. It is the caller's to see why: another attempt would be another run.
-fn unanswered(run: &str, ending: &str, message: &str) -> Failure {
-    let mut failure = Failure::new(Outcome::Client, message).with_status(422);
+/// A run that has ended without a final text. It is the caller's to see why: another attempt would be another run. What refuses the key at the model of
+/// the agent refuses the call.
+fn unanswered(run: &Run, ending: Ending, why: &str) -> Failure {
+    let name = ending.name();
+    let message = format!("the agent ended without an answer: {name}: {why}");
+    let code = run.code.as_deref();
+    let code = code.filter(|_| ending == Ending::Failed);
+    let kind = match code.unwrap_or_default() {
+        reason::LOOP => return Failure::new(Outcome::Unusable, message).because(reason::LOOP),
+        reason::NOT_ALLOWED => (403, reason::NOT_ALLOWED),
+        reason::QUOTA => (429, reason::QUOTA),
+        _ => (422, reason::AGENT_WITHOUT_ANSWER),
+    };
+    failed(&run.id, kind, &message, name)
+}
+
+/// A run without an answer, with its id.
+fn failed(run: &str, kind: (u16, &'static str), message: &str, ending: &str) -> Failure {
+    let (status, code) = kind;
+    let failure = Failure::new(Outcome::Client, message);
+    let mut failure = failure.with_status(status).because(code);
     let error = json!({"error": {
-        "message": message, "type": "invalid_request_error", "param": null, "code": "agent_without_answer",
+        "message": message, "type": "invalid_request_error", "param": null, "code": code,
         "run": run, "ending": ending,
     }});
     failure.body = Some(Bytes::from(error.to_string()));
-    failure
+    let headers = HeaderValue::from_str(run).map(|run| HeaderMap::from_iter([(RUN, run)]));
+    with_headers(failure, headers.unwrap_or_default())
 }
 
 /// Returns the time of an answer.

@@ -31,6 +31,19 @@ pub const RATE_LIMITED: &str = "rate_limit_exceeded";
 /// The backend reported that a quota is used up, in the middle of an answer.
 pub const QUOTA: &str = "insufficient_quota";
 
+/// The model or the function may not be called by the key.
+pub const NOT_ALLOWED: &str = "model_not_allowed";
+/// An agent does not take the call.
+pub const AGENT_REFUSED: &str = "agent_refused";
+/// A run of an agent has no final text.
+pub const AGENT_WITHOUT_ANSWER: &str = "agent_without_answer";
+/// The tenant has as many runs as it may.
+pub const AGENTS_FULL: &str = "agents_full";
+/// The store of agents does not answer.
+pub const AGENTS_UNAVAILABLE: &str = "agents_unavailable";
+/// What the store of agents holds cannot be read.
+pub const AGENTS_DAMAGED: &str = "agents_damaged";
+
 /// Returns the reason code of a lane's refusal.
 pub(crate) fn of_refusal(reason: RefusalReason) -> &'static str {
     match reason {

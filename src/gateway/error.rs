@@ -67,6 +67,12 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
+    /// Returns `true` if the call was ended because the process stops.
+    pub fn is_cut_off(&self) -> bool {
+        let is_cut = |error: &CallError| matches!(error, CallError::Drained | CallError::Stopped);
+        matches!(self, Self::Call { error, .. } if is_cut(error))
+    }
+
     /// Returns `true` if the call itself is at fault, so that a retry would fail again.
     pub fn is_final(&self) -> bool {
         match self {

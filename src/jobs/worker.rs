@@ -16,7 +16,7 @@ use kebne_jobs::{Collecting, Delivered, Delivery, Leased, Outcome, Work, Worker}
 
 use crate::{
     jobs::{JobRequest, JobResult, ResultHead, batch, webhook},
-    stages::{self, Answered, Arrival, Body, Head, Meaning},
+    stages::{self, Answered, Arrival, Body, Head, Maker, Meaning},
     state::State,
     surface::{self, error::ApiError, openai},
     unix_time,
@@ -114,6 +114,7 @@ fn arrival(state: &State, job: &Leased) -> Result<Arrival, Unmade> {
         surface,
         id: job.id.as_str().into(),
         head: Head::Job {
+            maker: Maker::Job,
             headers,
             caller,
             function: None,

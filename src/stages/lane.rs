@@ -13,13 +13,13 @@ use actix_web::{
     http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
     web::Data,
 };
-use kebne_lane::CallOptions;
+use kebne_lane::{CallOptions, Repeats, Trail};
 
 use crate::{
     gateway::GatewayReply,
     llm::{ModelBody, ModelRequest},
     stages::{
-        Call, Stage,
+        Call, Maker, Stage,
         cache::{Flyer, Ridden, Way, ride},
         guard::OutputGuard,
         memory::Sent,
@@ -37,6 +37,8 @@ use whole_body::WholeBody;
 
 /// The content type of an answer of a dialect.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The outcome of an attempt that was cut off.
+const CANCELLED: &str = "cancelled";
 /// The content type of an answer without one.
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -65,10 +67,21 @@ impl<'a> Lane<'a> {
         options: CallOptions,
     ) -> PendingCall {
         let gateway = self.state.gateway.clone();
+        // A call that may be repeated has no effects but its answer.
+        let acts = options.repeats < Repeats::Failures;
+        let trail = options.trail.clone().filter(|_| acts);
         Box::pin(async move {
             let call = gateway.call(&model, session.as_deref(), request, options);
             let reply = call.await;
-            let reply = reply.map_err(|error| ApiError::from_gateway(&error))?;
+            let reply = reply.map_err(|error| {
+                let was_cut = error.is_cut_off() && trail.is_some_and(|trail| had_begun(&trail));
+                let error = ApiError::from_gateway(&error);
+                if was_cut {
+                    error.after_effects()
+                } else {
+                    error
+                }
+            })?;
             Ok(Started::Lane(Box::new(reply)))
         })
     }
@@ -79,6 +92,11 @@ impl Stage for Lane<'_> {
     type Out = Answer;
 
     async fn run(&self, mut routed: Routed) -> Result<Answer, ApiError> {
+        // The lanes stay open for the calls of runs that callers wait for, so that these end.
+        let is_new = routed.shaped.call.maker != Maker::Run;
+        if is_new && self.state.is_draining() && routed.way.asks_a_backend() {
+            return Err(ApiError::drained());
+        }
         // What the stages before have used of it is gone.
         routed.shaped.options.deadline = routed.shaped.time_left();
         send_shadow(self.state, &mut routed.shaped);
@@ -146,6 +164,13 @@ impl Stage for Lane<'_> {
         }
         Ok(event_stream(headers, body.begun(started)?))
     }
+}
+
+/// Returns `true` if a call was with its backend when it was cut off.
+fn had_begun(trail: &Trail) -> bool {
+    let attempts = trail.report().attempts;
+    let last = attempts.last().map(|attempt| attempt.ended);
+    last.is_some_and(|ended| ended.is_none_or(|(_, ending)| ending.outcome == CANCELLED))
 }
 
 /// Creates the answer of a whole answer that is shared or was kept. It belongs to no session.

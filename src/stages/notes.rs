@@ -131,6 +131,13 @@ impl Notes {
         key.clone_into(&mut self.0.key.borrow_mut());
     }
 
+    /// Returns the tenant below that of the key that the caller named.
+    pub(super) fn named_tenant(&self, of_key: &str) -> Option<String> {
+        let tenant = self.0.tenant.borrow();
+        let named = tenant.strip_prefix(of_key)?.strip_prefix('/')?;
+        Some(named.to_owned())
+    }
+
     /// Records the tenant of the key, and the tenant below it that the caller named.
     pub(super) fn set_tenant(&self, of_key: &str, named: Option<&str>) {
         let mut tenant = self.0.tenant.borrow_mut();

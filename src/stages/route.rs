@@ -15,9 +15,10 @@ use kebne_lane::Repeats;
 use kebne_wire::request::OnBehalf;
 
 use crate::{
-    stages::{Stage, cache::Way, guard::OutputGuard, shape::Shaped},
+    stages::{Maker, Stage, cache::Way, guard::OutputGuard, shape::Shaped, share},
     state::State,
     surface::error::ApiError,
+    via,
 };
 
 pub(crate) use explain::explain;
@@ -50,13 +51,26 @@ impl<'a> Route<'a> {
 }
 
 /// Has a call run an agent, which makes calls of its own on behalf of the caller. It may change something, so it is not repeated.
-fn run_agent(shaped: &mut Shaped) {
+///
+/// # Errors
+/// Returns a 508 for a call of an agent, whose runs would have no end.
+fn run_agent(shaped: &mut Shaped) -> Result<(), ApiError> {
+    let (call, caller) = (&shaped.call, &shaped.caller);
+    if call.maker == Maker::Run {
+        return Err(ApiError::loop_detected());
+    }
+    let tenant = call.notes.named_tenant(&caller.tenant);
+    let through = via::before(shaped.request.headers.as_deref());
+    let origin = share::origin_of(shaped.options.priority, tenant.as_deref(), through);
     shaped.request.on_behalf = Some(Arc::new(OnBehalf {
-        key: shaped.caller.id.clone(),
-        owner: shaped.caller.owner.clone(),
+        key: caller.id.clone(),
+        owner: caller.owner.clone(),
+        job: (call.maker == Maker::Job).then(|| call.id.to_string()),
+        origin,
     }));
     shaped.options.repeats = Repeats::Refused;
     shaped.options.hedge = false;
+    Ok(())
 }
 
 impl Stage for Route<'_> {
@@ -103,7 +117,7 @@ impl Stage for Route<'_> {
             tool::prepare(gateway, model, &mut shaped)?;
         }
         if gateway.runs_agent(model) {
-            run_agent(&mut shaped);
+            run_agent(&mut shaped)?;
         }
         let prices = self.state.gateway.prices();
         let price = prices.of(model);

@@ -3,6 +3,8 @@
 //! A header cannot raise a call above the priority of its key. Such a header is an error instead of being clamped, so
 //! that the caller finds out that it has a lower priority.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::header::HeaderMap;
 
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
     settings::server::PRIORITY_MAX,
     stages::header::text,
     surface::error::ApiError,
+    via,
 };
 
 /// The header with the priority; 0 is served first.
@@ -45,6 +48,37 @@ pub(super) fn of(headers: &HeaderMap, caller: &Caller) -> Result<Share, ApiError
         weight: caller.weight,
         refuse_when_cold: !waits(headers)?,
     })
+}
+
+/// Returns the headers that the calls have that are made because of a request: its priority, its tenant, and the gateways that it has come through.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) fn origin(
+    headers: &HeaderMap,
+    caller: &Caller,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let share = of(headers, caller)?;
+    let gateways = super::trace::gateways(headers);
+    let through = via::before(gateways.as_deref());
+    Ok(origin_of(share.priority, named_tenant(headers)?, through))
+}
+
+/// Returns the headers that the calls have that are made because of a call.
+pub(super) fn origin_of(
+    priority: u8,
+    tenant: Option<&str>,
+    through: Option<String>,
+) -> BTreeMap<String, String> {
+    let headers = [
+        (PRIORITY, Some(priority.to_string())),
+        (TENANT, tenant.map(str::to_owned)),
+        ("via", through),
+    ];
+    let headers = headers.into_iter();
+    headers
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }
 
 fn priority(headers: &HeaderMap, caller: &Caller) -> Result<u8, ApiError> {
@@ -131,6 +165,18 @@ mod tests {
         let same = of(&with(&[(PRIORITY, "9")]), &caller("a")).unwrap();
         assert_eq!((same.tenant, same.priority), (share.tenant, 9));
         assert_ne!(of(&with(&[]), &caller("b")).unwrap().tenant, share.tenant);
+    }
+
+    #[test]
+    fn calls_because_of_a_request_keep_its_priority_tenant_and_gateways() {
+        let headers = with(&[(PRIORITY, "9"), (TENANT, "T5"), ("via", "1.1 a")]);
+        let kept = origin(&headers, &caller("a")).unwrap();
+        let kept: Vec<(&str, &str)> = kept.iter().map(|(n, v)| (&**n, &**v)).collect();
+        assert_eq!(kept, [("via", "1.1 a"), (PRIORITY, "9"), (TENANT, "T5")]);
+        let kept = origin(&with(&[]), &caller("a")).unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[PRIORITY], "2");
+        assert!(origin(&with(&[(PRIORITY, "1")]), &caller("a")).is_err());
     }
 
     #[test]

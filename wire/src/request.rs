@@ -3,7 +3,7 @@
 //! The body is kept unchanged. Only the top-level fields that determine where a call goes and what it may cost are
 //! parsed; everything else is left for the backend to check.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -66,6 +66,10 @@ pub struct OnBehalf {
     pub key: String,
     /// The owner of what the call makes.
     pub owner: String,
+    /// The id of the job whose call it is; `None` for a call that came by a connection.
+    pub job: Option<String>,
+    /// The headers that the calls have that are made because of it.
+    pub origin: BTreeMap<String, String>,
 }
 
 impl ModelRequest {

@@ -25,8 +25,8 @@ pub use memory::MemoryStore;
 pub use message::{Message, ToolCall};
 pub use model::{Ask, Model, ModelError, Reply, TextSink, Usage};
 pub use run::{
-    Awaited, Began, Budget, CallOutcome, Decision, Ending, Event, OpenCall, Run, RunEvent, RunState,
-    WaitsFor,
+    Awaited, Began, Budget, CallOutcome, Decision, Ending, Event, OpenCall, Run, RunEvent,
+    RunState, WaitsFor,
 };
 pub use settings::AgentStoreSettings;
 pub use spec::{ASK_HUMAN, AgentSpec, Combine, OnUnknown, is_agent_name, offered_name};

@@ -21,6 +21,7 @@ use crate::{
         json_body, list_query,
         visit::Visit,
     },
+    stages::origin,
     surface::error::ApiError,
 };
 
@@ -166,6 +167,7 @@ pub(in crate::http) async fn create(mut visit: Visit) -> Result<HttpResponse, Ap
         messages.append(&mut start.messages);
         start.messages = messages;
     }
+    start.origin = origin(visit.headers(), &visit.caller)?;
     let agents = visit.state.agents.clone();
     let id = agents.start(visit.owner(), start).await?;
     if streams {

@@ -270,12 +270,7 @@ impl From<AgentError> for ApiError {
             AgentError::Store(AgentStoreError::NotListed) => {
                 Self::bad_request(Some("after"), message)
             }
-            AgentError::Store(AgentStoreError::Full(..)) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "requests", message)
-                    .code("agents_full")
-                    .ending_in(Ending::Shed)
-                    .after(Some(FULL_RETRY_AFTER))
-            }
+            AgentError::Store(AgentStoreError::Full(..)) => Self::agents_full(message),
             AgentError::TooLarge(_) => Self::bad_request(Some("input"), message),
             AgentError::NeedsAnswer => Self::bad_request(Some("answer"), message),
             AgentError::Invalid(error) => {
@@ -285,21 +280,41 @@ impl From<AgentError> for ApiError {
             AgentError::NotWaiting(_) => Self::conflict(message).code("call_does_not_wait").never(),
             AgentError::HasEnded => Self::conflict(message).code("run_has_ended").never(),
             AgentError::OfSettings(_) => Self::conflict(message).code("agent_of_settings").never(),
-            AgentError::Store(AgentStoreError::Damaged(_)) => {
-                Self::internal("the data in the store of agents cannot be read")
-                    .code("agents_damaged")
-                    .detail_of(&message)
-                    .never()
+            AgentError::Store(AgentStoreError::Damaged(_)) => Self::agents_damaged(&message),
+            AgentError::Store(AgentStoreError::Failed(_)) | AgentError::Actor(_) => {
+                Self::agents_unavailable(&message)
             }
-            AgentError::Store(AgentStoreError::Failed(_)) | AgentError::Actor(_) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "service_unavailable_error",
-                "the store of agents does not answer",
-            )
-            .code("agents_unavailable")
-            .detail_of(&message)
-            .after(None),
         }
+    }
+}
+
+impl ApiError {
+    /// The tenant has as many runs or agents as it may.
+    pub fn agents_full(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "requests", message)
+            .code("agents_full")
+            .ending_in(Ending::Shed)
+            .after(Some(FULL_RETRY_AFTER))
+    }
+
+    /// What the store of agents holds cannot be read. The detail is for the log.
+    pub fn agents_damaged(detail: &str) -> Self {
+        Self::internal("the data in the store of agents cannot be read")
+            .code("agents_damaged")
+            .detail_of(&detail)
+            .never()
+    }
+
+    /// The store of agents does not answer. The detail is for the log.
+    pub fn agents_unavailable(detail: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable_error",
+            "the store of agents does not answer",
+        )
+        .code("agents_unavailable")
+        .detail_of(&detail)
+        .after(None)
     }
 }
 

@@ -81,6 +81,11 @@ impl ApiError {
 
     /// The call counts in the ending that its lane counts.
     fn from_call(error: &CallError) -> Self {
+        if let CallError::Failed { failure, .. } = error
+            && let Some(error) = Self::of_agent(failure)
+        {
+            return error;
+        }
         Self::answer_to(error).ending_in(error.ending())
     }
 
@@ -314,6 +319,42 @@ impl ApiError {
         let own = failure.body.as_ref().and_then(in_openai_shape);
         error.verbatim = own.as_ref().and_then(masked);
         error
+    }
+
+    /// The error of an agent of this gateway, whose words are its own: nothing of them is masked. `None` for other failures.
+    fn of_agent(failure: &Failure) -> Option<Self> {
+        let mut error = match failure.reason? {
+            reason::AGENTS_FULL => Self::agents_full(&*failure.message),
+            reason::AGENTS_UNAVAILABLE => Self::agents_unavailable(&failure.message),
+            reason::AGENTS_DAMAGED => Self::agents_damaged(&failure.message),
+            code @ (reason::AGENT_REFUSED | reason::AGENT_WITHOUT_ANSWER | reason::NOT_ALLOWED) => {
+                Self::bad_request(None, &*failure.message).code(code)
+            }
+            code @ reason::QUOTA if failure.outcome == Outcome::Client => {
+                Self::bad_request(None, &*failure.message)
+                    .code(code)
+                    .never()
+            }
+            _ => return None,
+        };
+        if let Some(body) = &failure.body {
+            let view = ErrorView::of_refusal(body).unwrap_or_default();
+            error.param = view.param;
+            error.verbatim = Some(body.clone());
+        }
+        let status = failure
+            .status
+            .and_then(|status| StatusCode::from_u16(status).ok());
+        error.status = status.unwrap_or(error.status);
+        error.headers = headers_of(failure).cloned().map(Box::new);
+        Some(error)
+    }
+
+    /// The call was cut off when its backend may have begun to act: who makes it again may have it done twice.
+    pub fn after_effects(mut self) -> Self {
+        "this gateway stopped while the call was carried out; it may have had effects"
+            .clone_into(&mut self.message);
+        self.never()
     }
 
     /// The call has come back to a gateway that it had come through.

@@ -117,8 +117,8 @@ impl Attendance {
         };
         let created = creating.await;
         self.creating = None;
-        let created = created
-            .unwrap_or_else(|lost| Err(StoreError::Failed(lost.to_string()).into()));
+        let created =
+            created.unwrap_or_else(|lost| Err(StoreError::Failed(lost.to_string()).into()));
         // What was not created is not cancelled. One that the store may have created all the same ends when its lease has passed.
         self.is_over = created.is_err();
         created

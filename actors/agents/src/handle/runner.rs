@@ -247,7 +247,10 @@ impl Runner {
         if !matches!(todo, Todo::Done | Todo::Wait) {
             ctx.start_timer("due", Due, left);
         }
-        if self.is_halting && !is_attended && !matches!(todo, Todo::End(..) | Todo::Done | Todo::Wait) {
+        if self.is_halting
+            && !is_attended
+            && !matches!(todo, Todo::End(..) | Todo::Done | Todo::Wait)
+        {
             if self.busy.is_empty() && self.asking != Asking::Asked {
                 self.release(false, ctx);
             }
@@ -337,13 +340,7 @@ impl Runner {
         self.put(RunEvent::HandedOff { spec }, ctx);
     }
 
-    fn end(
-        &mut self,
-        ending: Ending,
-        text: String,
-        code: Option<String>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn end(&mut self, ending: Ending, text: String, code: Option<String>, ctx: &mut Context<Self>) {
         self.stop.cancel();
         if let (Some(run), Some(tools)) = (&self.run, &self.tools) {
             carry::cancel_tasks(&self.agents, run, tools);

@@ -67,7 +67,8 @@ impl Database {
                 return Err(StoreError::Full(most, "runs"));
             }
         }
-        let insert = "INSERT INTO runs (id, owner, agent, state, created, seq, counts, until, fence)
+        let insert =
+            "INSERT INTO runs (id, owner, agent, state, created, seq, counts, until, fence)
             VALUES (?1, ?2, ?3, 'running', ?4, 0, ?5, ?6, ?7)";
         let counts = i64::from(run.open_max.is_some());
         let (now, until) = (stored(run.now), stored(run.until));

@@ -395,6 +395,18 @@ pub(super) const CALLERS: &[Reason] = &[
         "Create a new one.",
     ),
     reason(
+        "agent_refused",
+        "400",
+        "An agent does not take the call: it has `tools`, asks for several answers, or is not a chat of texts; the message says which.",
+        "Leave the field out, or call a model.",
+    ),
+    reason(
+        "agent_without_answer",
+        "422",
+        "A run of an agent ended without a final text, or waits for a human; `ending` says which. `run` and the header `x-kebne-run` are its id.",
+        "Read the run; decide on its call if it waits.",
+    ),
+    reason(
         "agent_not_found",
         "404",
         "There is no agent of this name: it was removed, or belongs to another tenant.",

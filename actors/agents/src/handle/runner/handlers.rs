@@ -4,11 +4,11 @@ use actix::{Actor, Handler};
 use kebne_actors::Context;
 
 use crate::{
-    live::Live,
     handle::runner::{
         Again, Asked, Asking, Called, Due, Equipped, FAILURES_MAX, Halt, Leave, Loaded, Look,
         Released, Runner, Storing, WRITE_AGAIN, Wrote, carry,
     },
+    live::Live,
     run::{Ending, Run, RunEvent},
     store::{Appended, StoreError},
 };
