@@ -1,5 +1,6 @@
 //! Agents: runs by the API, agents as models and as targets of routes, humans, tenants, and a kill in the middle.
 
+mod attended;
 mod tools;
 
 use std::{
