@@ -1,5 +1,6 @@
 //! Agents with scripted models and tools, in virtual time.
 
+mod awaiting;
 mod crashes;
 mod humans;
 mod loop_of_run;
@@ -148,15 +149,25 @@ fn clock() -> WallClock {
 
 impl World {
     pub(super) async fn new(kit: Kit) -> Self {
-        Self::with(kit, Arc::new(MemoryStore::default()), clock()).await
+        Self::of_size(2000, kit).await
+    }
+
+    /// A process in which so many runs go on at once.
+    pub(super) async fn of_size(at_once: usize, kit: Kit) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::made(kit, store, clock(), at_once).await
     }
 
     pub(super) async fn with(kit: Kit, store: Arc<MemoryStore>, clock: WallClock) -> Self {
+        Self::made(kit, store, clock, 2000).await
+    }
+
+    async fn made(kit: Kit, store: Arc<MemoryStore>, clock: WallClock, at_once: usize) -> Self {
         let system = ActorSystem::new("test", 7);
         let parent: ActorRef<Parent> = system.spawn(Props::new(|| Parent), "parent");
         let settings = AgentStoreSettings {
             open_max: 2000,
-            at_once: 2000,
+            at_once,
             ..AgentStoreSettings::default()
         };
         let parts = AgentsParts {
