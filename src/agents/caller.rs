@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use kebne_agents::{Awaited, RunContext};
 
-use crate::{caller::Caller, state::State};
+use crate::{caller::Caller, state::State, via};
 
 /// The header with the priority of a call.
 const PRIORITY: &str = "x-kebne-priority";
@@ -39,6 +39,14 @@ impl RunCaller {
     pub(super) fn may_call(&self, state: &State) -> bool {
         let is_attended = |awaited: &Awaited| state.agents.is_awaited(&awaited.run);
         !state.is_draining() || self.awaited.as_ref().is_some_and(is_attended)
+    }
+
+    /// Returns the gateways that the call has come through which has started the run, this one included; `None` if there are none but this one.
+    pub(super) fn gateways(&self) -> Option<Arc<http::HeaderMap>> {
+        let before = http::HeaderValue::from_str(self.origin.get("via")?).ok()?;
+        let mut gateways = http::HeaderMap::from_iter([(http::header::VIA, before)]);
+        via::extend(&mut gateways);
+        Some(Arc::new(gateways))
     }
 
     /// Returns the headers of a call: those of the call that has started the run, within what its key may have now.

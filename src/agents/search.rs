@@ -6,7 +6,7 @@ use kebne_agents::{Call, RunContext, SEARCH, Tool, ToolError, ToolSpec, Work};
 use kebne_collections::Query;
 use serde_json::{Value, json};
 
-use crate::{sources, state::State};
+use crate::{agents::caller::RunCaller, sources, state::State};
 
 /// The results of a search, at most and by default.
 const RESULTS: (u64, u64) = (20, 5);
@@ -17,6 +17,7 @@ const QUESTION_MAX: usize = 16 << 10;
 pub(super) struct Search {
     spec: ToolSpec,
     state: Weak<State>,
+    caller: RunCaller,
     collections: Vec<String>,
 }
 
@@ -37,6 +38,7 @@ impl Search {
         Self {
             spec: spec.parameters(parameters).read_only(),
             state,
+            caller: RunCaller::new(of),
             collections: of.spec.collections.clone(),
         }
     }
@@ -58,10 +60,9 @@ impl Search {
             .state
             .upgrade()
             .ok_or_else(|| failed("the service stops"))?;
-        let caller = state.callers.of_id(&call.caller);
-        let caller = caller.filter(|caller| *caller.owner == *call.owner);
+        let caller = self.caller.of(&state);
         let caller = caller.ok_or_else(|| failed("the key is not accepted any more"))?;
-        let behalf = caller.behalf(&call.run, None);
+        let behalf = caller.behalf(&call.run, self.caller.gateways());
         let asker = sources::Asker {
             owner: &call.owner,
             behalf: &behalf,

@@ -158,10 +158,12 @@ fn not_run(error: &AgentError) -> Failure {
         AgentError::Store(StoreError::Damaged(_)) => {
             Failure::new(Outcome::Unusable, message).because(reason::AGENTS_DAMAGED)
         }
-        _ => {
+        AgentError::Store(StoreError::Failed(_)) | AgentError::Actor(_) => {
             let failure = Failure::new(Outcome::Unusable, message);
             failure.because(reason::AGENTS_UNAVAILABLE).shed()
         }
+        // The agent was removed from the settings, or the run was erased.
+        _ => refused("model", &message),
     }
 }
 

@@ -6,6 +6,7 @@ mod embedding;
 mod manager;
 mod owned;
 mod runner;
+mod tasks;
 mod waiting;
 
 use std::{
@@ -22,8 +23,6 @@ use std::{
 use actix::{Actor, ArbiterHandle, Handler};
 use kebne_actors::{ActorRef, AskError, Context, Spawn};
 use kebne_settings::{SettingsError, Validate as _};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -40,6 +39,7 @@ use crate::{
 use manager::{Count, Drain, Fill, Manager, Rests, Take};
 
 pub use awaiting::Attendance;
+pub(crate) use tasks::{NewTask, child_id};
 
 /// The time within which the manager must answer, and the time between two questions whether it is busy.
 const SETTLE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(20));
@@ -106,13 +106,6 @@ pub struct Start {
     pub budget: Option<Budget>,
     /// Properties of the call that starts it, as the program names them; they are those of the runs of its tasks too.
     pub origin: BTreeMap<String, String>,
-}
-
-/// A task for another agent.
-pub(crate) struct NewTask {
-    pub(crate) other: AgentSpec,
-    pub(crate) budget: Budget,
-    pub(crate) arguments: Value,
 }
 
 /// The handle of agents; clones share them.
@@ -300,29 +293,6 @@ impl Agents {
         self.create(owner, id.to_owned(), began, open_max).await
     }
 
-    /// Starts the run of a task, unless it was started before.
-    pub(crate) async fn start_task(
-        &self,
-        id: &str,
-        of: &RunContext,
-        messages: Vec<Message>,
-        task: NewTask,
-    ) -> Result<(), AgentError> {
-        let began = Began {
-            budget: Budget::of(&task.other).within(task.budget),
-            messages,
-            remembered: 0,
-            session: None,
-            caller: of.began.caller.clone(),
-            parent: Some(of.run.to_string()),
-            depth: of.began.depth + 1,
-            spec: task.other,
-            origin: of.began.origin.clone(),
-            awaited: of.began.awaited.clone(),
-        };
-        self.create(&of.owner, id.to_owned(), began, None).await
-    }
-
     async fn create(
         &self,
         owner: &str,
@@ -469,15 +439,6 @@ pub(crate) fn checked(spec: &AgentSpec) -> Result<(), AgentError> {
         Some(error) => Err(AgentError::Invalid(Box::new(error))),
         None => Ok(()),
     }
-}
-
-/// Returns the id of the run of a task, which follows from the call, so that a repeated call finds it.
-pub(crate) fn child_id(run: &str, call: &str) -> String {
-    let mut digest = Sha256::new();
-    digest.update(run);
-    digest.update([0]);
-    digest.update(call);
-    format!("run_{}", hex::encode(&digest.finalize()[..16]))
 }
 
 fn size_of(message: &Message) -> usize {

@@ -23,7 +23,8 @@ pub struct AgentStoreSettings {
     /// The file with old keys, in place of `old_keys_env`. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old_keys_file: Option<PathBuf>,
-    /// The maximum number of runs that go on at once in this process; 1 to 100000. Runs that wait for a human do not count. Default 256.
+    /// The maximum number of runs that go on at once in this process; 1 to 100000. Runs that wait for a human, or only for the tasks that they have given, do
+    /// not count. Default 256.
     pub at_once: usize,
     /// The maximum number of runs of each tenant that have not ended; 1 to 1000000. Default 1000.
     pub open_max: u64,

@@ -9,15 +9,19 @@ use crate::{
         context_of, team,
         toolbox::{Offered, Toolbox},
     },
-    handle::{Agents, NewTask, child_id},
+    handle::{AgentError, Agents, NewTask, child_id},
     host::RunContext,
     live::Live,
     message::{Message, ToolCall},
     model::{Ask, ModelError, Reply, Usage},
     run::{CallOutcome, Run, RunEvent, plan::arguments_of},
     spec::Combine,
+    store::StoreError,
     tool::Call,
 };
+
+/// The time between two looks at a task while the store fails.
+const READ_AGAIN: Duration = Duration::from_millis(500);
 
 /// The result of a call.
 pub(super) struct Carried {
@@ -201,7 +205,7 @@ async fn give_task(agents: &Agents, of: &RunContext, call: &str, task: NewTask) 
     if let Err(error) = started {
         return Carried::failed(&error.to_string());
     }
-    match agents.when_ended(&of.owner, &id).await {
+    match ended(agents, &of.owner, &id).await {
         Ok(run) => {
             let (outcome, text) = match (run.output(), &run.ended) {
                 (Some(text), _) => (CallOutcome::Done, text.to_owned()),
@@ -218,6 +222,19 @@ async fn give_task(agents: &Agents, of: &RunContext, call: &str, task: NewTask) 
             }
         }
         Err(error) => Carried::failed(&error.to_string()),
+    }
+}
+
+/// Waits for the end of a task. While the store fails it is asked again.
+async fn ended(agents: &Agents, owner: &str, id: &str) -> Result<Run, AgentError> {
+    loop {
+        match agents.when_ended(owner, id).await {
+            Err(AgentError::Store(StoreError::Failed(error))) => {
+                tracing::debug!(run = id, error, "the run of a task cannot be read now");
+                tokio::time::sleep(READ_AGAIN).await;
+            }
+            ended => return ended,
+        }
     }
 }
 
