@@ -9,8 +9,8 @@ use http::StatusCode;
 use kebne_control::Outcome;
 use kebne_lane::{Answer, Attempt, Failure};
 use kebne_mcp::{
-    Era, Fault, Hold, HttpWay, Launcher, McpServer, Options, Pattern, Pins, ProcessWay, ToolCall,
-    Way,
+    Era, Fault, Hold, HttpWay, Launcher, McpServer, OAuth, Options, Pattern, Pins, ProcessWay,
+    ToolCall, Way,
 };
 use kebne_wire::{Endpoint, PassThrough, usage::Usage};
 use serde::Deserialize;
@@ -71,11 +71,14 @@ impl McpBackend {
         let (way, secrets) = match &server.url {
             Some(_) => {
                 let (url, headers, client) = http_client(settings, environment)?;
-                let secrets = Secrets::of(&[&headers], &[&url]);
+                let oauth = oauth(server, environment).map_err(|(key, why)| wrong(key, why))?;
+                let mut secrets = Secrets::of(&[&headers], &[&url]);
+                secrets.add(oauth.iter().map(|oauth| oauth.client_secret.clone()));
                 let way = HttpWay {
                     url,
                     headers,
                     client,
+                    oauth,
                 };
                 (Way::Http(way), secrets)
             }
@@ -151,12 +154,42 @@ impl McpBackend {
                 Ok(whole_answer(body, Usage::default()))
             }
             Err(fault) => {
-                let mut failure = failure(fault);
+                let mut failure = failure(&fault);
                 self.secrets.hide_in(&mut failure);
                 Err(failure)
             }
         }
     }
+}
+
+/// Returns how tokens for a server are fetched. An error names its key.
+fn oauth(
+    server: &McpServerSettings,
+    environment: &dyn Environment,
+) -> Result<Option<OAuth>, (&'static str, String)> {
+    let Some(oauth) = &server.oauth else {
+        return Ok(None);
+    };
+    let secret = match (&oauth.client_secret_file, &oauth.client_secret_env) {
+        (Some(path), _) => {
+            let secret = secret_file::read(path);
+            secret.map_err(|error| ("oauth.client_secret_file", error.to_string()))?
+        }
+        (None, variable) => {
+            let key = "oauth.client_secret_env";
+            let name = variable.as_deref().unwrap_or_default();
+            let secret = environment.get(name);
+            let secret = secret.map_err(|error| (key, error.to_string()))?;
+            let missing = || (key, format!("the environment variable `{name}` is not set"));
+            secret.ok_or_else(missing)?
+        }
+    };
+    Ok(Some(OAuth {
+        token_url: oauth.token_url.clone(),
+        client_id: oauth.client_id.clone(),
+        client_secret: secret,
+        scopes: oauth.scopes.clone(),
+    }))
 }
 
 /// Returns the process of a server. An error names its key.
@@ -190,7 +223,7 @@ fn process(
 }
 
 /// Returns a fault as what it is for a lane.
-fn failure(fault: Fault) -> Failure {
+fn failure(fault: &Fault) -> Failure {
     let text = fault.to_string();
     let mut failure = match fault {
         Fault::Begins => Failure::new(Outcome::Cold { estimated: None }, text),
@@ -205,6 +238,7 @@ fn failure(fault: Fault) -> Failure {
             status,
             retry_after,
         } => {
+            let (status, retry_after) = (*status, *retry_after);
             let outcome = match (status, retry_after) {
                 (429, Some(_)) => Outcome::Rate {
                     retry_after,
@@ -256,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_repeated_only_if_nothing_was_done() {
-        let of = |fault: Fault| failure(fault).outcome;
+        let of = |fault: Fault| failure(&fault).outcome;
         let text = || "x".to_owned();
         assert!(of(Fault::Begins).is_refusal());
         assert!(of(Fault::Away(text())).is_refusal());

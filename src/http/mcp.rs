@@ -80,8 +80,7 @@ async fn answer_with(mut visit: Visit, part: Part) -> Result<HttpResponse, ApiEr
     let answering = endpoint.answer(request, offer);
     let working = async {
         while let Some(job) = jobs.recv().await {
-            // On the heap, because it holds the futures of all stages.
-            Box::pin(job.run(&visit)).await;
+            job.run(&visit).await;
         }
         std::future::pending().await
     };

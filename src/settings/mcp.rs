@@ -1,5 +1,7 @@
 //! The settings of servers of the Model Context Protocol, and the backends that they become.
 
+mod oauth;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -14,6 +16,8 @@ use crate::settings::{
     BackendKind, BackendSettings, BaseUrl, ByteCount, HumanDuration, LaneSettings, Settings,
     SettingsError, Validate, join, repeated,
 };
+
+pub use oauth::McpOauthSettings;
 
 /// The reason why a build cannot use MCP.
 pub(crate) const NOT_BUILT: &str = "this build has no MCP: it was made without the feature `mcp`";
@@ -117,6 +121,8 @@ pub struct McpServerSettings {
     pub headers_file: BTreeMap<String, PathBuf>,
     /// Only with `url`: a file with the certificates of authorities in PEM, which are trusted instead of those of the system. Default none.
     pub ca_file: Option<PathBuf>,
+    /// Only with `url`: how tokens are fetched, if the server asks for OAuth. Not with `api_key_env` and `api_key_file`. Default: none are.
+    pub oauth: Option<McpOauthSettings>,
     /// The version of the protocol: `auto`, `2025-11-25` or `2026-07-28`. Default `auto`.
     pub protocol: McpProtocol,
     /// What leads the names of its tools at `/mcp`; it may be empty. Default none: the name and `__`.
@@ -175,6 +181,7 @@ impl Default for McpServerSettings {
             headers: BTreeMap::new(),
             headers_file: BTreeMap::new(),
             ca_file: None,
+            oauth: None,
             protocol: McpProtocol::default(),
             prefix: None,
             tools: Vec::new(),
@@ -230,6 +237,7 @@ impl McpServerSettings {
             ("headers", !self.headers.is_empty()),
             ("headers_file", !self.headers_file.is_empty()),
             ("ca_file", self.ca_file.is_some()),
+            ("oauth", self.oauth.is_some()),
         ];
         let (keys, other) = match (&self.url, &self.command) {
             (Some(_), None) => (&of_process, "command"),
@@ -330,10 +338,18 @@ impl Validate for McpServerSettings {
             let message = format!("`{}` is less than 1KiB", self.answer_size_max);
             wrong.push(("answer_size_max", message));
         }
+        if self.oauth.is_some() && (self.api_key_env.is_some() || self.api_key_file.is_some()) {
+            let message = "must not be set with an API key: both are sent in one header";
+            wrong.push(("oauth", message.to_owned()));
+        }
         let wrong = wrong.into_iter();
-        wrong
+        let mut errors: Vec<_> = wrong
             .map(|(key, message)| SettingsError::new(join(path, key), message))
-            .collect()
+            .collect();
+        if let Some(oauth) = &self.oauth {
+            errors.extend(oauth.validate(&join(path, "oauth")));
+        }
+        errors
     }
 }
 
@@ -449,125 +465,4 @@ pub(super) fn contradictions(
 
 #[cfg(test)]
 #[cfg(feature = "mcp")]
-mod tests {
-    use super::*;
-
-    const BASE: &str = "[[backends]]\nname = \"b\"\nkind = \"openai\"\nbase_url = \"http://localhost/v1\"\n\
-        [[models]]\nname = \"m\"\nbackends = [\"b\"]\n[[functions]]\nname = \"f\"\nurl = \"http://localhost/f\"\n";
-
-    fn errors(more: &str) -> Vec<String> {
-        let settings: Settings = toml::from_str(&format!("{BASE}{more}")).unwrap();
-        let errors = settings.validate("").into_iter();
-        let mut paths: Vec<_> = errors.map(|error| error.path).collect();
-        paths.sort();
-        paths.dedup();
-        paths
-    }
-
-    fn server(name: &str, more: &str) -> String {
-        format!("[[mcp_servers]]\nname = \"{name}\"\n{more}\n")
-    }
-
-    #[test]
-    fn a_server_has_one_way_and_only_the_keys_of_it() {
-        let (url, command) = ("url = \"http://localhost/mcp\"\n", "command = \"c\"\n");
-        assert_eq!(errors(&server("s", url)), [""; 0]);
-        assert_eq!(errors(&server("s", command)), [""; 0]);
-        assert_eq!(errors(&server("s", "")), ["mcp_servers[0].url"]);
-        let both = format!("{url}{command}");
-        assert_eq!(errors(&server("s", &both)), ["mcp_servers[0].command"]);
-        let of_process = format!(
-            "{url}args = [\"a\"]\ncwd = \"/\"\nstop_grace = \"1s\"\npass_env = []\nenv = {{A = \"a\"}}\nenv_file = {{B = \"b\"}}\n"
-        );
-        assert_eq!(
-            errors(&server("s", &of_process)),
-            ["args", "cwd", "env", "env_file", "pass_env", "stop_grace"]
-                .map(|key| format!("mcp_servers[0].{key}"))
-        );
-        let of_url = format!(
-            "{command}api_key_env = \"A\"\napi_key_header = \"x-k\"\nca_file = \"c\"\nheaders = {{a = \"b\"}}\nheaders_file = {{c = \"d\"}}\n"
-        );
-        assert_eq!(
-            errors(&server("s", &of_url)),
-            [
-                "api_key_env",
-                "api_key_header",
-                "ca_file",
-                "headers",
-                "headers_file"
-            ]
-            .map(|key| format!("mcp_servers[0].{key}"))
-        );
-    }
-
-    #[test]
-    fn every_error_names_its_key() {
-        let command = "command = \"c\"\n";
-        for name in [
-            "",
-            "a b",
-            "a__b",
-            "a_",
-            "kebne",
-            &"x".repeat(33),
-            "b",
-            "m",
-            "f",
-        ] {
-            assert_eq!(
-                errors(&server(name, command)),
-                ["mcp_servers[0].name"],
-                "{name}"
-            );
-        }
-        let wrong = "command = \"\"\nprefix = \"a b\"\ntools = [\"a b\"]\ntimeout = \"1ms\"\nstart_timeout = \"25h\"\n\
-            cold_wait_max = \"25h\"\nrefresh = \"10ms\"\nconcurrency = 0\nqueue_max = 1000001\nanswer_size_max = \"1B\"\n\
-            guards = [\"g\"]\nenv = {\"a=b\" = \"c\"}\n";
-        assert_eq!(
-            errors(&server("s", wrong)),
-            [
-                "answer_size_max",
-                "cold_wait_max",
-                "command",
-                "concurrency",
-                "env",
-                "guards",
-                "prefix",
-                "queue_max",
-                "refresh",
-                "start_timeout",
-                "timeout",
-                "tools",
-            ]
-            .map(|key| format!("mcp_servers[0].{key}"))
-        );
-        assert_eq!(
-            errors(&server("s", "url = \"nowhere\"\n")),
-            ["mcp_servers[0].url"]
-        );
-        assert_eq!(
-            errors("[mcp]\npath = \"\"\nlist_max = 10001\n"),
-            ["mcp.list_max", "mcp.path"]
-        );
-        let twice = server("s", command) + &server("t", "command = \"c\"\nprefix = \"s__\"\n");
-        assert_eq!(errors(&twice), ["mcp_servers[1].prefix"]);
-    }
-
-    #[test]
-    fn a_server_becomes_a_backend_and_a_model_that_are_not_written() {
-        let text = format!(
-            "{BASE}{}",
-            server("s", "command = \"c\"\nconcurrency = 3\n")
-        );
-        let before: Settings = toml::from_str(&text).unwrap();
-        let after = before.completed();
-        let made = after.backends.last().unwrap();
-        assert_eq!((made.name.as_str(), made.limits.limit_max), ("s", 3));
-        assert_eq!(place_of(&before, made).as_deref(), Some("mcp_servers[0]"));
-        assert_eq!(after.models.last().unwrap().name, "s");
-        assert_eq!(after.completed(), after);
-        let written: Settings = toml::from_str(&toml::to_string(&after).unwrap()).unwrap();
-        assert_eq!(written, before);
-        assert!(after.validate("").is_empty());
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 mod faults;
 mod held;
+mod oauth;
 mod own;
 mod tools;
 

@@ -5,6 +5,7 @@
 
 #![doc = include_str!("../README.md")]
 
+mod authorized;
 mod endpoint;
 mod fault;
 mod keeper;
@@ -19,7 +20,7 @@ mod transport;
 
 pub use endpoint::{AnswerBody, CallEnding, Endpoint, EndpointOptions, Offer, Pending, Resource};
 pub use fault::Fault;
-pub use options::{Era, HttpWay, Launcher, Options, ProcessWay, Way};
+pub use options::{Era, HttpWay, Launcher, OAuth, Options, ProcessWay, Way};
 pub use pattern::{Pattern, WrongPattern};
 pub use pins::{Hold, Pins, PinsError};
 pub use server::{McpServer, ServerReport, ToolReport};

@@ -61,6 +61,21 @@ pub struct HttpWay {
     pub headers: HeaderMap,
     /// The client, with its authorities and its proxy. It must not follow redirects, which would carry the headers to others.
     pub client: reqwest::Client,
+    /// How tokens are fetched, if the server asks for some.
+    pub oauth: Option<OAuth>,
+}
+
+/// Credentials of the gateway itself, for which a server of tokens gives tokens (the grant `client_credentials`).
+#[derive(Clone)]
+pub struct OAuth {
+    /// The URL of the server of tokens.
+    pub token_url: String,
+    /// The id of the gateway there.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// What the token is to permit.
+    pub scopes: Vec<String>,
 }
 
 /// A program that replaces itself by another one, after it has arranged that this one ends with this process. It gets the id of this process
@@ -95,6 +110,16 @@ impl std::fmt::Debug for HttpWay {
         let names: Vec<_> = self.headers.keys().collect();
         let mut shown = formatter.debug_struct("HttpWay");
         shown.field("headers", &names).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for OAuth {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("OAuth");
+        shown.field("token_url", &self.token_url);
+        shown
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }
 

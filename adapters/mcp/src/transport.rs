@@ -5,10 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use rmcp::{
     ClientHandler, RoleClient,
     model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion},
-    service::{
-        ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, NotificationContext,
-        RunningService,
-    },
+    service::{ClientLifecycleMode, ClientServiceExt as _, NotificationContext, RunningService},
     transport::{
         StreamableHttpClientTransport, async_rw::AsyncRwTransport,
         streamable_http_client::StreamableHttpClientTransportConfig,
@@ -17,6 +14,7 @@ use rmcp::{
 use tokio::sync::Notify;
 
 use crate::{
+    authorized::Authorized,
     fault::Fault,
     options::{Era, HttpWay, Options, ProcessWay, Way},
     process::Process,
@@ -68,9 +66,10 @@ async fn by_http(options: &Options, way: &HttpWay, client: Client) -> Result<Con
         .custom_headers(headers);
     config.max_sse_event_size = options.answer_size_max;
     config.max_json_response_size = options.answer_size_max;
-    let transport = StreamableHttpClientTransport::with_client(way.client.clone(), config);
+    let http = Authorized::new(way.client.clone(), way.oauth.as_ref(), &way.url);
+    let transport = StreamableHttpClientTransport::with_client(http, config);
     let started = client.serve_with_lifecycle(transport, lifecycle(options.era));
-    let service = started.await.map_err(|error| of_start(&error))?;
+    let service = started.await.map_err(|error| Fault::of_start(&error))?;
     Ok(Connection {
         service,
         process: None,
@@ -93,12 +92,8 @@ async fn by_process(
             service,
             process: Some(process),
         }),
-        Err(error) => Err(of_start(&error)),
+        Err(error) => Err(Fault::of_start(&error)),
     }
-}
-
-fn of_start(error: &ClientInitializeError) -> Fault {
-    Fault::of_start(error)
 }
 
 fn lifecycle(era: Era) -> ClientLifecycleMode {

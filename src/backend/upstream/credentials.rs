@@ -121,12 +121,11 @@ pub(crate) fn digest_of_files(settings: &BackendSettings) -> Option<[u8; 32]> {
         .iter()
         .chain(settings.headers_file.values())
         .chain(function.filter_map(|function| function.signing_secret_file.as_ref()))
-        .chain(
-            settings
-                .mcp
-                .iter()
-                .flat_map(|server| server.env_file.values()),
-        );
+        .chain(settings.mcp.iter().flat_map(|server| {
+            let oauth = server.oauth.as_ref();
+            let secret = oauth.and_then(|oauth| oauth.client_secret_file.as_ref());
+            server.env_file.values().chain(secret)
+        }));
     let mut digest = Sha256::new();
     for path in paths {
         let secret = secret_file::read(path).ok()?;

@@ -32,6 +32,13 @@ impl Secrets {
         Self::of_values(values)
     }
 
+    /// Adds secrets.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn add(&mut self, values: impl IntoIterator<Item = String>) {
+        let known = std::mem::take(&mut self.0);
+        *self = Self::of_values(known.into_iter().chain(values));
+    }
+
     /// Returns the secrets among values: those that are not too short.
     pub(crate) fn of_values(values: impl IntoIterator<Item = String>) -> Self {
         let mut values: Vec<String> = values.into_iter().collect();

@@ -70,10 +70,7 @@ pub(super) fn found(
         return Err(CallEnding::Invalid("`limit` must be 1 to 50".to_owned()));
     }
     let query = wanted.query.to_lowercase();
-    let words: Vec<&str> = query
-        .split(|letter: char| !letter.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: Vec<&str> = words_of(&query).collect();
     let mut scored: Vec<(usize, &OfferedTool)> = tools
         .iter()
         .map(|tool| (score(tool, &words), tool))
@@ -101,10 +98,17 @@ pub(super) fn called(arguments: Map<String, Value>) -> Result<ToolCall, CallEndi
 fn score(offered: &OfferedTool, words: &[&str]) -> usize {
     let name = offered.name.to_lowercase();
     let description = offered.tool.description().to_lowercase();
-    let each = words.iter().map(|word| {
-        IN_NAME * usize::from(name.contains(word)) + usize::from(description.contains(word))
-    });
+    let has = |text: &str, word: &str| words_of(text).any(|one| one.starts_with(word));
+    let each = words
+        .iter()
+        .map(|word| IN_NAME * usize::from(has(&name, word)) + usize::from(has(&description, word)));
     each.sum()
+}
+
+/// Returns the words of a text, without those of one letter.
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|letter: char| !letter.is_alphanumeric());
+    words.filter(|word| word.len() > 1)
 }
 
 #[cfg(test)]

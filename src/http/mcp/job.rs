@@ -85,7 +85,8 @@ async fn upstream(visit: &Visit, server: String, call: ToolCall) -> Result<Value
         body: Body::Here(body),
     };
     let size_max = visit.state.settings.get().answers_size_max.as_usize();
-    let answered = stages::answer(&visit.state, arrival, size_max).await;
+    // On the heap, because it holds the futures of all stages.
+    let answered = Box::pin(stages::answer(&visit.state, arrival, size_max)).await;
     ended(&answered)
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn explain(visit: &Visit, chat: Value) -> Result<Value, ApiErro
         head: Head::Request(visit.http.clone()),
         body: Body::Here(body),
     };
-    let answer = stages::explain(&visit.state, arrival).await;
+    let answer = Box::pin(stages::explain(&visit.state, arrival)).await;
     let status = answer.status();
     let unreadable = |_| ApiError::internal("the explanation cannot be read");
     let body = to_bytes(answer.into_body()).await.map_err(unreadable)?;
