@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Amount, Ask, Day, Estimate, Grant, Kind, Limits, Sums, Units, bucket::Bucket, fair::Fair,
+    units::whole,
 };
 
 /// The time whose demand a block covers, in milliseconds.
@@ -15,6 +16,8 @@ const COVERS: i64 = 1000;
 const IDLE: u64 = 10_000;
 /// The time for which what a grant left free is believed, in milliseconds: calls beyond it are refused without another request.
 const BELIEVED: u64 = 300;
+/// The time of which the demand is learned, in milliseconds: about that between two renewals.
+const LEARNS: u64 = 200;
 /// The interval at which an account is asked for that has used nothing, as a part of the lease.
 const RENEWALS: u64 = 3;
 /// The interval at which an account without limits is reported, in milliseconds.
@@ -79,8 +82,9 @@ pub(crate) struct Leased {
     /// What calls need that could not be admitted, and one of them at most.
     needs: Units,
     call: Units,
-    /// When a call came, the store was asked and it answered; 0 for never.
+    /// When a call came, the demand was learned, the store was asked and it answered; 0 for never.
     called_at: u64,
+    learned_at: u64,
     asked_at: u64,
     granted_at: u64,
     /// What no gateway held at the grant; nothing of a kind of which the store did not grant what was needed.
@@ -89,6 +93,8 @@ pub(crate) struct Leased {
     level: Units,
     gateways: u32,
     sums: Sums,
+    /// `true` if the sums are wanted: other gateways may have used the account.
+    is_wanted: bool,
     fair: Option<Fair>,
 }
 
@@ -311,7 +317,7 @@ impl Leased {
 
     /// Returns `true` if the store should be asked now.
     pub(crate) fn is_due(&self, known: &Known<'_>, terms: Terms, now: u64) -> bool {
-        if !self.needs.is_zero() || self.pending.is_some() {
+        if !self.needs.is_zero() || self.pending.is_some() || self.is_wanted {
             return true;
         }
         let age = now.abs_diff(self.asked_at);
@@ -331,6 +337,13 @@ impl Leased {
             && self.spent.is_zero()
             && self.holds.is_zero()
             && self.fair.is_none()
+            && !self.is_wanted
+    }
+
+    /// Has the store asked at the next round if it was not asked for `age` milliseconds.
+    pub(crate) fn refresh(&mut self, age: u64, now: u64) -> bool {
+        self.is_wanted |= now.abs_diff(self.asked_at) >= age;
+        self.is_wanted
     }
 
     /// Returns the next request. The report in it is the same until it is acknowledged. From here on the block is not more than
@@ -366,6 +379,7 @@ impl Leased {
         }
         self.holds = self.holds.min(wants);
         self.asked_at = now;
+        self.is_wanted = false;
         let pending = self.pending.clone().unwrap_or_default();
         Ask {
             sequence: self.acked.saturating_add(1),
@@ -383,19 +397,27 @@ impl Leased {
         }
     }
 
+    /// Learns the demand of the time since it was learned last. Of a shorter time only a rise is learned, so that a burst of requests
+    /// does not look like calm.
     fn estimate_flow(&mut self, known: &Known<'_>, now: u64) {
-        let elapsed = now.saturating_sub(self.asked_at).clamp(50, 60_000);
-        let elapsed = i64::try_from(elapsed).unwrap_or(COVERS);
+        let elapsed = now.saturating_sub(self.learned_at).clamp(LEARNS, 60_000);
+        let is_short = now.saturating_sub(self.learned_at) < LEARNS;
+        self.peak.1 = self.peak.1.max(self.peak.0);
         for kind in Kind::ALL {
-            let flow = self.taken.get(kind).saturating_mul(COVERS) / elapsed;
-            // It follows a rise at once and a fall slowly.
-            let kept = self.flow.get(kind).saturating_mul(7) / 10;
-            self.flow
-                .set(kind, flow.max(kept.saturating_add(flow * 3 / 10)));
-            let largest = self.largest.get(kind);
-            let fading = largest.saturating_sub(largest / 8);
-            self.largest.set(kind, fading);
+            let flow = self.taken.get(kind).saturating_mul(COVERS) / whole(elapsed);
+            let mut kept = self.flow.get(kind);
+            if !is_short {
+                // It follows a rise at once and a fall slowly.
+                kept = kept.saturating_mul(7) / 10 + flow.saturating_mul(3) / 10;
+                let largest = self.largest.get(kind);
+                self.largest.set(kind, largest.saturating_sub(largest / 8));
+            }
+            self.flow.set(kind, flow.max(kept));
         }
+        if is_short {
+            return;
+        }
+        self.learned_at = now;
         self.taken = Units::default();
         let running = u32::try_from(known.busy.get(Kind::AtOnce)).unwrap_or(u32::MAX);
         self.peak = (running, self.peak.0.max(self.peak.1 - self.peak.1 / 4));

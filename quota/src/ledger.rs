@@ -279,6 +279,23 @@ impl Ledger {
         due.copied().collect()
     }
 
+    /// Has the store asked for a shared account at the next round, although it may not be used here.
+    pub fn refresh(&mut self, id: AccountId, now: u64) {
+        let account = self.accounts.get_mut(&id);
+        if account.is_some_and(|account| account.refresh(0, now)) {
+            self.active.insert(id);
+        }
+    }
+
+    /// The same for all accounts with a budget for which the store was not asked for `age` milliseconds.
+    pub fn refresh_old(&mut self, age: u64, now: u64) {
+        for (id, account) in &mut self.accounts {
+            if account.has_budget() && account.refresh(age, now) {
+                self.active.insert(*id);
+            }
+        }
+    }
+
     /// Returns the next request for a shared account. It must be sent: the block is not more than what it wants from here on.
     pub fn ask(&mut self, id: AccountId, leaves: bool, now: u64) -> Option<Ask> {
         self.accounts.get_mut(&id)?.ask(leaves, now)

@@ -1,6 +1,8 @@
 //! Finds what the settings alone do not show: a backend, the certificate or the session store that cannot be made of them
 //! in this environment.
 
+#[cfg(feature = "redis")]
+use crate::settings::{AccountsStore, ShareBy};
 use crate::{
     backend::{ModelBackend, wake},
     gateway::{agents, cache, collections, context::secrets, jobs, owned},
@@ -46,6 +48,13 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
             };
             errors.push(SettingsError::new(at, error.reason()));
         }
+    }
+    #[cfg(feature = "redis")]
+    if (settings.share.by == ShareBy::Redis || settings.accounts.store == AccountsStore::Redis)
+        && let Err(error) = crate::redis::connect(&settings.redis, environment)
+    {
+        let at = format!("redis.{}", error.key);
+        errors.push(SettingsError::new(at, error.reason));
     }
     if let Err(error) = tls::check(&settings.server.tls) {
         let at = format!("server.tls.{}", error.key);

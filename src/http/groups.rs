@@ -92,8 +92,9 @@ pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
     let group = find(&visit)?;
     let accounts = visit.state.gateway.accounts();
     // Without a store the sums are those that are known.
-    let is_stored = accounts.flush().await.is_ok();
-    let view = accounts.view(&format!("group/{}", group.name));
+    let account = format!("group/{}", group.name);
+    let is_stored = accounts.refresh(&account).await.is_ok();
+    let view = accounts.view(&account);
     let view = view.ok_or_else(|| unknown(&group.name))?;
     let prices = visit.state.gateway.prices();
     Ok(HttpResponse::Ok().json(json!({

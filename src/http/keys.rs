@@ -130,7 +130,7 @@ pub(super) async fn usage(visit: Visit) -> Result<HttpResponse, ApiError> {
     };
     let accounts = state.gateway.accounts();
     // Without a store the sums are those that are known.
-    let is_stored = accounts.flush().await.is_ok();
+    let is_stored = accounts.refresh(&account).await.is_ok();
     let view = accounts.view(&account);
     let view = view.ok_or_else(|| unknown(&id))?;
     let prices = state.gateway.prices();

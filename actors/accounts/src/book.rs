@@ -39,6 +39,13 @@ impl Book {
         self.ledger.due(leaves, now)
     }
 
+    /// Has the sums of an account read that other gateways may have used.
+    pub(crate) fn refresh(&mut self, name: &str, now: u64) {
+        if let Some(id) = self.by_name.get(name) {
+            self.ledger.refresh(*id, now);
+        }
+    }
+
     /// Returns the requests for some accounts, which must be sent.
     pub(crate) fn asks(&mut self, ids: &[AccountId], leaves: bool, now: u64) -> Vec<Asked> {
         let asks = ids.iter().filter_map(|id| {

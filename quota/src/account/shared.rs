@@ -109,4 +109,10 @@ impl Account {
             self.add_past(day.min(sums.day), used);
         }
     }
+
+    /// Has the store of a shared account asked at the next round if it was not asked for `age` milliseconds. Returns `true` if it will be.
+    pub(crate) fn refresh(&mut self, age: u64, now: u64) -> bool {
+        let leased = self.leased.as_mut();
+        leased.is_some_and(|leased| leased.refresh(age, now))
+    }
 }

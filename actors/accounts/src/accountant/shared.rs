@@ -15,11 +15,18 @@ const BATCH: usize = 200;
 /// The interval at which the keys of the store are looked at: a change is in effect everywhere within it and one renewal.
 const LOOKS_EVERY: Duration = Duration::from_millis(500);
 
+/// The age at which the sums of a budget are read again that only other gateways use.
+const OLD: Duration = Duration::from_secs(30);
+/// The interval at which such sums are looked for.
+const REFRESHES_EVERY: Duration = Duration::from_secs(5);
+
 /// What is known of the store.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// When its keys were looked at.
     looked: Option<Instant>,
+    /// When old sums were looked for.
+    refreshed: Option<Instant>,
     /// When it failed, if it has not answered since.
     failed: Option<Instant>,
 }
@@ -31,6 +38,11 @@ fn not_shared() -> StoreError {
 impl Accountant {
     /// Renews what is due, and looks at the keys now and then.
     pub(super) fn tick(&mut self) -> Result<(), StoreError> {
+        let refreshed = self.shared.refreshed;
+        if refreshed.is_none_or(|refreshed| refreshed.elapsed() >= REFRESHES_EVERY) {
+            self.shared.refreshed = Some(Instant::now());
+            self.accounts.refresh_old(OLD);
+        }
         let renewed = self.renew(false);
         let looked = self.shared.looked;
         if renewed.is_ok() && looked.is_none_or(|looked| looked.elapsed() >= LOOKS_EVERY) {

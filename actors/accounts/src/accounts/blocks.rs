@@ -1,12 +1,16 @@
 //! Accounts that are shared with other gateways: how a call waits for a block, and what the actor does with them.
 
-use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::SeqCst};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use kebne_quota::{AccountId, Estimate, Grant, Stop};
 use tokio::time::Instant;
 
 use crate::{
-    Accounts, Denied, GroupSettings, Reservation, StoredKey,
+    Accounts, Denied, GroupSettings, Reservation, StoreError, StoredKey,
     accountant::Renew,
     book::Asked,
     sharing::{Blocks, Count, SharedHealth},
@@ -98,6 +102,18 @@ impl Accounts {
         }
     }
 
+    /// Writes down what was used until now. Of a shared account, the sums are then those of all gateways.
+    ///
+    /// # Errors
+    /// Returns an error if the store did not do it; the last known sums count.
+    pub async fn refresh(&self, account: &str) -> Result<(), StoreError> {
+        if self.0.blocks.is_some() {
+            let now = self.now();
+            self.book().refresh(account, now);
+        }
+        self.flush().await
+    }
+
     /// Returns what is known of shared accounts; `None` if they are not shared.
     pub fn shared_health(&self) -> Option<SharedHealth> {
         let blocks = self.0.blocks.as_ref()?;
@@ -110,6 +126,13 @@ impl Accounts {
 impl Accounts {
     pub(crate) fn blocks(&self) -> Option<&Blocks> {
         self.0.blocks.as_ref()
+    }
+
+    /// Has the sums of budgets read that have not been read for a while, because only other gateways use them.
+    pub(crate) fn refresh_old(&self, age: Duration) {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let now = self.now();
+        self.book().ledger.refresh_old(age, now);
     }
 
     /// Begins a round. Returns its number, and the accounts for which the store should be asked.

@@ -326,7 +326,7 @@ pub(super) const ACCOUNT_STORE_DOWN: Text = Text {
     condition: "the store of keys and budgets did not do what it was asked to do for 10 s",
     example: "The store of keys and budgets does not work (database or disk is full), so keys cannot be changed and sums are not written.",
     meaning: "Calls go on with the last known keys and sums. What is used meanwhile is lost if the process ends.",
-    action: "Repair the {}: free space on the disk of `accounts.path`, end the process that locks the file, or move the file back. \
+    action: "Repair the {}: free space on the disk of `accounts.path`, end the process that locks the file, or move the file back; with `accounts.store = \"redis\"`, start the server. \
         What was not written is then written by itself.",
     opens_after: seconds(10),
     closes_after: seconds(10),

@@ -156,7 +156,7 @@ pub(super) const REFUSALS: &[Reason] = &[
         "account_store_unavailable",
         "503",
         "The file of keys and budgets is locked, full or gone, so a change of a key was not made. Calls are served with the last known keys and sums.",
-        "`accounts` in `/state` has the cause: make room on the disk, end the process that locks the file, or move it back.",
+        "`accounts` in `/state` has the cause: make room on the disk, end the process that locks the file, or move it back; with `accounts.store = \"redis\"`, start the server.",
     ),
     reason(
         "guard_unavailable",
