@@ -9,9 +9,6 @@ use crate::{
     tool::Tool,
 };
 
-/// The name of the tool that searches the collections of an agent.
-pub const SEARCH: &str = "search";
-
 /// A run, as the program needs it to find models and tools.
 #[derive(Clone, Debug)]
 pub struct RunContext {
@@ -33,7 +30,7 @@ pub trait Host: Send + Sync {
     /// Returns an error if there is none, which ends the run.
     fn model(&self, of: &RunContext) -> Result<Arc<dyn Model>, ModelError>;
 
-    /// Returns a tool by its name; `None` if there is none, which the agent is then not offered. An agent with collections is offered [`SEARCH`].
+    /// Returns a tool by its name; `None` if there is none, which the agent is then not offered. An agent with collections is offered [`crate::SEARCH`].
     fn tool(&self, name: &str, of: &RunContext) -> Option<Arc<dyn Tool>>;
 
     /// Returns an agent that all owners share; `None` if there is none of this name.

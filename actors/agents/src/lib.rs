@@ -17,7 +17,7 @@ mod work;
 
 pub use counts::{Counts, Tally};
 pub use handle::{AgentError, Agents, AgentsParts, Attendance, Start};
-pub use host::{Host, Kit, RunContext, SEARCH};
+pub use host::{Host, Kit, RunContext};
 pub use kebne_quota::Money;
 pub use kebne_seal::{BadKey, Keyring};
 pub use live::Live;
@@ -29,7 +29,7 @@ pub use run::{
     RunState, WaitsFor,
 };
 pub use settings::AgentStoreSettings;
-pub use spec::{ASK_HUMAN, AgentSpec, Combine, OnUnknown, is_agent_name, offered_name};
+pub use spec::{ASK_HUMAN, AgentSpec, Combine, OnUnknown, SEARCH, is_agent_name, offered_name};
 pub use sqlite::SqliteStore;
 pub use store::{
     Answer, Appended, Erased, Head, Holdings, Lease, NewRun, Page, PageQuery, Renewed, RunStore,

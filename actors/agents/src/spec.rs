@@ -6,8 +6,6 @@ use kebne_quota::Money;
 use kebne_settings::{HumanDuration, SettingsError, Validate, join};
 use serde::{Deserialize, Serialize};
 
-use crate::host::SEARCH;
-
 /// The longest name, so that the name of the tool that calls the agent has at most 64 characters.
 const NAME_MAX: usize = 48;
 /// The longest instructions, in bytes.
@@ -19,6 +17,8 @@ const NAMES_MAX: usize = 32;
 /// The shortest and the longest time of a run.
 const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 
+/// The name of the tool that searches the collections of an agent.
+pub const SEARCH: &str = "search";
 /// The name of the tool that asks a human.
 pub const ASK_HUMAN: &str = "ask_human";
 /// The beginning of the names of tools that give a task to another agent.

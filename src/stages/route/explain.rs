@@ -5,6 +5,7 @@ use kebne_routing::{Look, Verdict};
 use serde_json::{Value, json};
 
 use crate::{
+    caller::Caller,
     settings::server::Scope,
     stages::{
         Arrival, Call, Stage,
@@ -41,7 +42,8 @@ async fn explained(state: &Data<State>, arrival: Arrival) -> Result<HttpResponse
     };
     choose::require_some(&route, &shaped)?;
     let chosen = Box::pin(Choose::new(state).decide(&route, &shaped, true)).await?;
-    let is_allowed = choose::require(&route, &shaped, &chosen).is_ok();
+    let is_allowed = choose::require(&route, &shaped, &chosen).is_ok()
+        && may_run(state, &shaped.caller, &chosen.note.target);
     let settings = route.settings();
     let memory = chosen.memory_of(&shaped);
     let asks = settings.ask_model.as_ref();
@@ -73,6 +75,19 @@ fn no_route(state: &State, name: &str) -> Result<HttpResponse, ApiError> {
     }
     let message = format!("`{name}` is a model, not a route");
     Err(ApiError::bad_request(Some("model"), message))
+}
+
+/// Returns `true` if a key may call the model of an agent of the settings, so that it can run it; also for what is not an agent.
+fn may_run(state: &State, caller: &Caller, agent: &str) -> bool {
+    let Some(spec) = state.agent_specs.of(agent) else {
+        return true;
+    };
+    if let Some(route) = state.routes.of(&spec.model) {
+        let mut models = route.router().models();
+        return caller.may_call(&spec.model) || models.any(|model| caller.may_call(model));
+    }
+    let model = state.gateway.canonical(&spec.model);
+    model.is_none_or(|model| caller.may_call(&model))
 }
 
 fn rules(chosen: &Chosen) -> Vec<Value> {

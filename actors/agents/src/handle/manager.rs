@@ -186,6 +186,11 @@ impl Manager {
 
     fn begin(&mut self, lease: Lease, ctx: &mut Context<Self>) {
         let (id, fence) = (Arc::clone(&lease.id), lease.fence);
+        let is_newer = |living: &Living| living.lease.fence > fence;
+        if self.living.get(&id).is_some_and(is_newer) {
+            // It waited here for so long that its lease has passed.
+            return;
+        }
         let props = Runner::props(&self.agents, lease.clone());
         let runner = ctx.spawn_anonymous_child(props);
         ctx.watch_with(&runner, Gone(Arc::clone(&id), fence));
@@ -243,8 +248,11 @@ impl Handler<Rests> for Manager {
         let Some(living) = self.living.get_mut(&run) else {
             return;
         };
-        if living.lease.fence == fence {
-            living.rests = rests;
+        if living.lease.fence != fence || living.rests == rests {
+            return;
+        }
+        living.rests = rests;
+        if rests {
             self.fill(ctx);
         }
     }

@@ -17,6 +17,8 @@ impl Actor for Runner {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        // An instance before a restart may have rested.
+        self.agents.rests(&self.lease, false);
         self.load(ctx);
     }
 }

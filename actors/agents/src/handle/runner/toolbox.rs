@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::{
     handle::Agents,
-    host::{RunContext, SEARCH},
+    host::RunContext,
     run::CallKind,
-    spec::{ASK_HUMAN, ASK_PREFIX, AgentSpec, HAND_PREFIX},
+    spec::{ASK_HUMAN, ASK_PREFIX, AgentSpec, HAND_PREFIX, SEARCH},
     tool::{Tool, ToolSpec},
 };
 
