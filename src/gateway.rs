@@ -254,7 +254,7 @@ impl Gateway {
                 servers,
                 sharing: Sharing::open(settings, environment)?,
                 #[cfg(feature = "mcp")]
-                mcp: mcp::start(settings)?,
+                mcp: mcp::start(settings),
                 monitor,
                 threads: Threads::default(),
                 accountant_thread: Mutex::default(),
@@ -274,9 +274,7 @@ impl Gateway {
                 own_calls: InnerCounts::default(),
             }),
         };
-        if let Some(embedder) = &gateway.inner.lane_embedder {
-            embedder.connect(gateway.downgrade());
-        }
+        gateway.connect_embedder();
         if let Some(summarizer) = summarizer {
             summarizer.connect(gateway.downgrade());
         }
@@ -284,6 +282,13 @@ impl Gateway {
         gateway.follow_servers();
         gateway.apply(settings, environment).await?;
         Ok(gateway)
+    }
+
+    /// Has the embedder ask the models of this gateway.
+    fn connect_embedder(&self) {
+        if let Some(embedder) = &self.inner.lane_embedder {
+            embedder.connect(self.downgrade());
+        }
     }
 
     /// Returns the lanes and the models as they are now.

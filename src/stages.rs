@@ -205,6 +205,8 @@ impl Call {
             id: Arc::clone(&arrival.id),
             maker: match arrival.head {
                 Head::Request(_) => Maker::Caller,
+                #[cfg(feature = "mcp")]
+                Head::Within { .. } => Maker::Caller,
                 Head::Job { maker, .. } => maker,
             },
             client,

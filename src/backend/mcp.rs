@@ -68,27 +68,24 @@ impl McpBackend {
         let patterns: Result<Vec<Pattern>, _> =
             server.tools.iter().map(|text| text.parse()).collect();
         let patterns = patterns.map_err(|error| wrong("tools", error.to_string()))?;
-        let (way, secrets) = match &server.url {
-            Some(_) => {
-                let (url, headers, client) = http_client(settings, environment)?;
-                let oauth = oauth(server, environment).map_err(|(key, why)| wrong(key, why))?;
-                let mut secrets = Secrets::of(&[&headers], &[&url]);
-                secrets.add(oauth.iter().map(|oauth| oauth.client_secret.clone()));
-                let way = HttpWay {
-                    url,
-                    headers,
-                    client,
-                    oauth,
-                };
-                (Way::Http(way), secrets)
-            }
-            None => {
-                let way = process(server, environment).map_err(|(key, why)| wrong(key, why))?;
-                let own = server.env_file.keys();
-                let secrets = own.filter_map(|name| way.environment.get(name).cloned());
-                let secrets = Secrets::of_values(secrets);
-                (Way::Process(way), secrets)
-            }
+        let (way, secrets) = if server.url.is_some() {
+            let (url, headers, client) = http_client(settings, environment)?;
+            let oauth = oauth(server, environment).map_err(|(key, why)| wrong(key, why))?;
+            let mut secrets = Secrets::of(&[&headers], &[&url]);
+            secrets.add(oauth.iter().map(|oauth| oauth.client_secret.clone()));
+            let way = HttpWay {
+                url,
+                headers,
+                client,
+                oauth,
+            };
+            (Way::Http(way), secrets)
+        } else {
+            let way = process(server, environment).map_err(|(key, why)| wrong(key, why))?;
+            let own = server.env_file.keys();
+            let secrets = own.filter_map(|name| way.environment.get(name).cloned());
+            let secrets = Secrets::of_values(secrets);
+            (Way::Process(way), secrets)
         };
         let options = Options {
             name: server.name.clone(),

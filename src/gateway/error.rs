@@ -145,10 +145,6 @@ pub enum StartError {
     /// The leases of shared backends cannot be kept.
     #[error(transparent)]
     Share(#[from] ShareError),
-    /// The file of approved tools cannot be used.
-    #[cfg(feature = "mcp")]
-    #[error("`mcp.path`: {0}")]
-    Mcp(String),
     /// Prompts cannot be kept.
     #[error("`prompt_store.path`: {0}")]
     Prompts(String),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kebne_mcp::{Fault, Pins, PinsError, ServerReport, Tool};
 
 use crate::{
-    gateway::{Gateway, GatewayError, StartError, lane::Lane},
+    gateway::{Gateway, GatewayError, lane::Lane},
     settings::Settings,
 };
 
@@ -25,13 +25,11 @@ pub(crate) struct OfferedTool {
     pub(crate) tool: Arc<Tool>,
 }
 
-/// Opens the file of approved tools, which is not made before there is a server.
-pub(super) fn start(settings: &Settings) -> Result<Mcp, StartError> {
-    let pins = Pins::open(&settings.mcp.path);
-    let pins = pins.map_err(|error| StartError::Mcp(error.to_string()))?;
-    Ok(Mcp {
-        pins: Arc::new(pins),
-    })
+/// The file of approved tools is neither read nor made before there is a server.
+pub(super) fn start(settings: &Settings) -> Mcp {
+    Mcp {
+        pins: Arc::new(Pins::new(settings.mcp.path.clone())),
+    }
 }
 
 impl Gateway {

@@ -82,7 +82,7 @@ async fn answer_with(mut visit: Visit, part: Part) -> Result<HttpResponse, ApiEr
         while let Some(job) = jobs.recv().await {
             job.run(&visit).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let answer = tokio::select! {
         answer = answering => answer,

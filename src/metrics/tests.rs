@@ -102,6 +102,15 @@ fn agents() -> super::AgentReadings {
     }
 }
 
+fn mcp_server() -> super::McpReadings {
+    super::McpReadings {
+        server: "s".into(),
+        is_up: true,
+        offered: 2,
+        held: 1,
+    }
+}
+
 fn text() -> String {
     let settings = "[[backends]]\nname = 'a'\n[[models]]\nname = 'm'\nbackends = ['a']\n[models.price]\ninput = 1";
     let prices = Prices::new(&toml::from_str(settings).unwrap());
@@ -143,12 +152,7 @@ fn text() -> String {
         routes: super::RouteReadings::default(),
         collections: Some((kebne_collections::Totals::default(), 1)),
         agents: agents(),
-        mcp: vec![super::McpReadings {
-            server: "s".into(),
-            is_up: true,
-            offered: 2,
-            held: 1,
-        }],
+        mcp: vec![mcp_server()],
         jobs: super::JobReadings {
             totals: Some(kebne_jobs::Totals::default()),
             counts: kebne_jobs::Counts::default().all().collect(),

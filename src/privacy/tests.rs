@@ -203,8 +203,8 @@ fn opens_a_database(folder: &Path) -> bool {
             return name != "target" && name != "tests" && opens_a_database(&path);
         }
         let is_code = path.extension().is_some_and(|end| end == "rs") && name != "tests.rs";
-        let opens =
-            |code: String| code.contains("Connection::open") || code.contains("PrivateFile::new");
+        let ways = ["Connection::open", "PrivateFile::new", "OwnedFile::new"];
+        let opens = |code: String| ways.iter().any(|way| code.contains(way));
         is_code && opens(fs::read_to_string(&path).unwrap())
     })
 }

@@ -281,6 +281,38 @@ mod tests {
                 "agents[0].model: there is no model or route `x`",
             ),
             (
+                "[[agents]]\nname = \"a\"\nmodel = \"m\"\nask = [\"x\"]\n",
+                "agents[0].ask: the agent has no tool `x`",
+            ),
+            (
+                "[[agents]]\nname = \"a\"\nmodel = \"m\"\nhand_offs = [\"x\"]\n",
+                "agents[0].hand_offs: there is no agent `x`",
+            ),
+            (
+                "[[agents]]\nname = \"a\"\nmodel = \"m\"\ntools = [\"x\"]\n",
+                "agents[0].tools: there is no function or MCP server for `x`",
+            ),
+            (
+                "[[functions]]\nname = \"a\"\nurl = \"http://localhost/\"\n[[agents]]\nname = \"a\"\nmodel = \"m\"\n",
+                "agents[0].name: `a` is the name of a backend, a model, a function, a route or another agent, too",
+            ),
+            (
+                "[[routes]]\nname = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nagent = \"m\"\n",
+                "routes[0].rules[0].agent: there is no agent `m`",
+            ),
+            (
+                "[[agents]]\nname = \"a\"\nmodel = \"m\"\nsteps_max = 0\n",
+                "agents[0].steps_max: must be 1 to 1000",
+            ),
+        ] {
+            assert_eq!(errors(text), [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn no_model_of_an_agent_and_no_shadow_leads_to_an_agent() {
+        for (text, expected) in [
+            (
                 "[[agents]]\nname = \"a\"\nmodel = \"c\"\n[[agents]]\nname = \"c\"\nmodel = \"m\"\n",
                 "agents[0].model: `c` is an agent; give it tasks with `agents`",
             ),
@@ -290,7 +322,7 @@ mod tests {
                 "agents[0].model: the route `r` leads to an agent",
             ),
             (
-                "[[backends]]\nname = \"a\"\nkind = \"agent\"\n[[models]]\nname = \"n\"\naliases = [\"o\"]\nbackends = [\"b\", \"a\"]\n\
+                "[[backends]]\nname = \"a\"\nkind = \"agent\"\n[[models]]\nname = \"n\"\naliases = [\"o\"]\nbackends = [\"a\"]\n\
                  [[agents]]\nname = \"a\"\nmodel = \"n\"\n",
                 "agents[0].model: the model `n` leads to an agent; give it tasks with `agents`",
             ),
@@ -312,26 +344,6 @@ mod tests {
                 "routes[0].rules[0].shadow.model: `o` leads to an agent, which is run only by calls of callers",
             ),
             (
-                "[[agents]]\nname = \"a\"\nmodel = \"m\"\nask = [\"x\"]\n",
-                "agents[0].ask: the agent has no tool `x`",
-            ),
-            (
-                "[[agents]]\nname = \"a\"\nmodel = \"m\"\nhand_offs = [\"x\"]\n",
-                "agents[0].hand_offs: there is no agent `x`",
-            ),
-            (
-                "[[agents]]\nname = \"a\"\nmodel = \"m\"\ntools = [\"x\"]\n",
-                "agents[0].tools: there is no function or MCP server for `x`",
-            ),
-            (
-                "[[functions]]\nname = \"a\"\nurl = \"http://localhost/\"\n[[agents]]\nname = \"a\"\nmodel = \"m\"\n",
-                "agents[0].name: `a` is the name of a backend, a model, a function, a route or another agent, too",
-            ),
-            (
-                "[[routes]]\nname = \"r\"\ndefault = \"m\"\n[[routes.rules]]\nname = \"x\"\nagent = \"m\"\n",
-                "routes[0].rules[0].agent: there is no agent `m`",
-            ),
-            (
                 "[[agents]]\nname = \"a\"\nmodel = \"m\"\n[[routes]]\nname = \"r\"\ndefault = \"m\"\n\
                  [[routes.rules]]\nname = \"x\"\ntarget = \"m\"\nshadow = {model = \"a\"}\n",
                 "routes[0].rules[0].shadow.model: `a` is an agent, which is run only by calls of callers",
@@ -340,10 +352,6 @@ mod tests {
                 "[[agents]]\nname = \"a\"\nmodel = \"m\"\n[[backends]]\nname = \"a\"\nkind = \"agent\"\n\
                  [[models]]\nname = \"mix\"\nbackends = [\"b\", \"a\"]\n",
                 "models[1].backends: `a` is an agent, and a model of an agent has no backends of other kinds",
-            ),
-            (
-                "[[agents]]\nname = \"a\"\nmodel = \"m\"\nsteps_max = 0\n",
-                "agents[0].steps_max: must be 1 to 1000",
             ),
         ] {
             assert_eq!(errors(text), [expected], "{text}");

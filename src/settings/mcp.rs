@@ -240,8 +240,8 @@ impl McpServerSettings {
             ("oauth", self.oauth.is_some()),
         ];
         let (keys, other) = match (&self.url, &self.command) {
-            (Some(_), None) => (&of_process, "command"),
-            (None, Some(_)) => (&of_url, "url"),
+            (Some(_), None) => (&of_process[..], "command"),
+            (None, Some(_)) => (&of_url[..], "url"),
             (Some(_), Some(_)) => {
                 let message = "must not be set with `url`: a server is reached by one of them";
                 return vec![("command", message.to_owned())];

@@ -116,6 +116,47 @@ fn the_file_shows_every_key_that_the_types_have_and_no_other() {
     assert!(read.is_ok(), "{}", read.unwrap_err());
 }
 
+/// Leaves each MCP server of the file with the keys of one way to reach it, and checks it with those of the other.
+fn check_mcp_servers(settings: &mut Settings) {
+    if !cfg!(feature = "mcp") {
+        settings.mcp_servers.clear();
+    }
+    // A server has a URL or a program.
+    let by_url = settings.mcp_servers.iter_mut().map(|server| {
+        let shown = std::mem::take(server);
+        let mut by_url = super::McpServerSettings {
+            command: None,
+            args: Vec::new(),
+            cwd: None,
+            env: BTreeMap::new(),
+            env_file: BTreeMap::new(),
+            ..shown.clone()
+        };
+        assert!(by_url.api_key_file.take().is_some());
+        // Both are sent in one header.
+        let mut oauth = by_url.oauth.take().unwrap();
+        assert!(oauth.client_secret_file.take().is_some());
+        let errors = oauth.validate("oauth");
+        assert!(errors.is_empty(), "{errors:?}");
+        *server = super::McpServerSettings {
+            url: None,
+            api_key_env: None,
+            api_key_file: None,
+            api_key_header: None,
+            ca_file: None,
+            headers: BTreeMap::new(),
+            headers_file: BTreeMap::new(),
+            oauth: None,
+            ..shown
+        };
+        by_url
+    });
+    for server in by_url.collect::<Vec<_>>() {
+        let errors = server.validate("server");
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}
+
 #[test]
 fn the_examples_in_the_file_are_valid() {
     let mut settings: Settings = toml::from_str(&switched_on()).unwrap();
@@ -165,43 +206,7 @@ fn the_examples_in_the_file_are_valid() {
             assert!(errors.is_empty(), "{errors:?}");
         }
     }
-    if !cfg!(feature = "mcp") {
-        settings.mcp_servers.clear();
-    }
-    // A server has a URL or a program.
-    let by_url = settings.mcp_servers.iter_mut().map(|server| {
-        let shown = std::mem::take(server);
-        let mut by_url = super::McpServerSettings {
-            command: None,
-            args: Vec::new(),
-            cwd: None,
-            env: BTreeMap::new(),
-            env_file: BTreeMap::new(),
-            ..shown.clone()
-        };
-        assert!(by_url.api_key_file.take().is_some());
-        // Both are sent in one header.
-        let mut oauth = by_url.oauth.take().unwrap();
-        assert!(oauth.client_secret_file.take().is_some());
-        let errors = oauth.validate("oauth");
-        assert!(errors.is_empty(), "{errors:?}");
-        *server = super::McpServerSettings {
-            url: None,
-            api_key_env: None,
-            api_key_file: None,
-            api_key_header: None,
-            ca_file: None,
-            headers: BTreeMap::new(),
-            headers_file: BTreeMap::new(),
-            oauth: None,
-            ..shown
-        };
-        by_url
-    });
-    for server in by_url.collect::<Vec<_>>() {
-        let errors = server.validate("server");
-        assert!(errors.is_empty(), "{errors:?}");
-    }
+    check_mcp_servers(&mut settings);
     // A password is in a variable or in a file, and an authority is for TLS.
     assert!(settings.redis.password_file.take().is_some());
     settings.events.kafka.tls = true;

@@ -177,8 +177,11 @@ fn ask(program: &Program, bearer: &str, method: &str, params: &Value) -> Answer 
 fn names(program: &Program, bearer: &str) -> Vec<String> {
     let answer = ask(program, bearer, "tools/list", &json!({})).json();
     let tools = answer["result"]["tools"].as_array();
-    let tools = tools.unwrap_or_else(|| panic!("{answer}"));
-    let names = tools.iter().map(|tool| tool["name"].as_str().unwrap());
+    assert!(tools.is_some(), "{answer}");
+    let names = tools
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap());
     let others = names.filter(|name| !name.starts_with("kebne__"));
     others.map(str::to_owned).collect()
 }
@@ -208,6 +211,6 @@ fn call(program: &Program, bearer: &str, name: &str, arguments: &Value) -> Value
 fn text(answer: &Value) -> (String, bool) {
     let result = &answer["result"];
     let text = result["content"][0]["text"].as_str();
-    let text = text.unwrap_or_else(|| panic!("{answer}"));
-    (text.to_owned(), result["isError"] == true)
+    assert!(text.is_some(), "{answer}");
+    (text.unwrap().to_owned(), result["isError"] == true)
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::program::{CHAT, Program, folder};
 
 /// Metrics that have no value before something special happens.
-const RARE: [&str; 47] = [
+const RARE: [&str; 54] = [
     // Without a bus outside the process.
     "kebne_consumed_total",
     "kebne_event_bus_failures_total",
@@ -25,6 +25,14 @@ const RARE: [&str; 47] = [
     "kebne_share_limit",
     "kebne_share_renewals_total",
     "kebne_share_state",
+    "kebne_accounts_fair_parts",
+    "kebne_accounts_gateways",
+    "kebne_accounts_renewals_total",
+    "kebne_accounts_state",
+    "kebne_accounts_waits_total",
+    // Without servers of MCP.
+    "kebne_mcp_server_up",
+    "kebne_mcp_tools",
     // Without kept answers, prompts, routes and searches.
     "kebne_cache_bypasses_total",
     "kebne_cache_calls_total",

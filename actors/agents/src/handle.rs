@@ -417,12 +417,12 @@ impl Agents {
     }
 
     /// Tells the manager whether a run only waits for its tasks.
-    pub(crate) fn rests(&self, lease: &Lease, rests: bool) {
+    pub(crate) fn rests(&self, lease: &Lease, only_waits: bool) {
         if let Some(manager) = self.0.manager.get() {
             manager.post(Rests {
                 run: Arc::clone(&lease.id),
                 fence: lease.fence,
-                rests,
+                only_waits,
             });
         }
     }

@@ -36,7 +36,7 @@ impl Fixture {
     }
 }
 
-fn tool(name: &str, description: &str, hints: serde_json::Value) -> Tool {
+fn tool(name: &str, description: &str, hints: &serde_json::Value) -> Tool {
     let definition = json!({
         "name": name, "description": description, "annotations": hints,
         "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
@@ -64,20 +64,20 @@ impl ServerHandler for Fixture {
             "Returns its text."
         };
         let mut tools = vec![
-            tool("echo", echo, json!({"readOnlyHint": true})),
-            tool("fail", "Fails.", json!({})),
-            tool("wrong", "Refuses its arguments.", json!({})),
-            tool("hang", "Never answers.", json!({})),
-            tool("die", "Ends the server.", json!({"idempotentHint": false})),
+            tool("echo", echo, &json!({"readOnlyHint": true})),
+            tool("fail", "Fails.", &json!({})),
+            tool("wrong", "Refuses its arguments.", &json!({})),
+            tool("hang", "Never answers.", &json!({})),
+            tool("die", "Ends the server.", &json!({"idempotentHint": false})),
             tool(
                 "die_once",
                 "Ends the server at its first call.",
-                json!({"idempotentHint": true}),
+                &json!({"idempotentHint": true}),
             ),
-            tool("change", "Tells that its list has changed.", json!({})),
+            tool("change", "Tells that its list has changed.", &json!({})),
         ];
         if self.has("more") {
-            tools.push(tool("more", "One more.", json!({})));
+            tools.push(tool("more", "One more.", &json!({})));
         }
         Ok(ListToolsResult::with_all_items(tools))
     }
@@ -107,7 +107,7 @@ impl ServerHandler for Fixture {
             "hang" => {
                 context.ct.cancelled().await;
                 self.note("cancelled");
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_mins(1)).await;
                 CallToolResult::error(said("late"))
             }
             other => return Err(ErrorData::invalid_params(format!("no tool {other}"), None)),

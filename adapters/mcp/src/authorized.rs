@@ -219,7 +219,7 @@ impl StreamableHttpClient for Authorized {
     ) -> Result<StreamableHttpPostResponse, Fault> {
         let request = |token| {
             let (uri, message) = (Arc::clone(&uri), message.clone());
-            let (session, headers, limits) = (session.clone(), headers.clone(), limits.clone());
+            let (session, headers) = (session.clone(), headers.clone());
             self.client
                 .post_message_with_response_limits(uri, message, session, token, headers, limits)
         };

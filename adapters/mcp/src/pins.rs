@@ -65,36 +65,23 @@ struct Pin {
 type Book = BTreeMap<String, BTreeMap<String, Pin>>;
 
 /// What was approved of the tools of all servers.
+///
+/// The file is read when it is needed first. While it cannot be read all tools are held, because one of them may have been held before, and the
+/// file is read again each time.
 #[derive(Debug)]
 pub struct Pins {
     path: PathBuf,
-    book: Mutex<Book>,
+    /// `None` until the file has been read.
+    book: Mutex<Option<Book>>,
 }
 
 impl Pins {
-    /// Opens the file. One that does not exist is empty.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read: tools that were held must not be approved because of it.
-    pub fn open(path: &Path) -> Result<Self, PinsError> {
-        let book = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Book::new(),
-            Err(error) => return Err(failed(path, error)),
-            Ok(known) if known.len() > SIZE_MAX => {
-                return Err(failed(path, io::Error::other("it is larger than 64 MiB")));
-            }
-            Ok(_) => {
-                let text = fs::read(path).map_err(|error| failed(path, error))?;
-                serde_json::from_slice(&text).map_err(|error| PinsError::Content {
-                    path: path.to_owned(),
-                    error,
-                })?
-            }
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            book: Mutex::new(book),
-        })
+    /// Creates the pins of a file. One that does not exist is empty.
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            book: Mutex::new(None),
+        }
     }
 
     /// Notes the tools of a server, given by their names and digests. Returns for each of them whether it is held, and whether this is new.
@@ -103,6 +90,17 @@ impl Pins {
             return tools.iter().map(|_| Noted::default()).collect();
         }
         let mut book = self.lock();
+        let book = match self.read(&mut book) {
+            Ok(book) => book,
+            Err(error) => {
+                tracing::error!(%server, %error, "its tools are held, because nobody knows which were approved");
+                let held = Noted {
+                    is_held: true,
+                    is_new: false,
+                };
+                return vec![held; tools.len()];
+            }
+        };
         let known = book.entry(server.to_owned()).or_default();
         let mut has_changed = false;
         let noted = tools.iter().map(|(name, digest)| {
@@ -126,7 +124,7 @@ impl Pins {
         });
         let noted = noted.collect();
         if has_changed {
-            self.write(&book);
+            self.write(book);
         }
         noted
     }
@@ -134,9 +132,10 @@ impl Pins {
     /// Approves the tools of a server as they were seen last: one, or all of them. Returns the names of those that were held.
     ///
     /// # Errors
-    /// Returns an error if the approval cannot be written. It is in effect until the process ends.
+    /// Returns an error if the file cannot be read, or if the approval cannot be written: then it is in effect until the process ends.
     pub fn approve(&self, server: &str, tool: Option<&str>) -> Result<Vec<String>, PinsError> {
         let mut book = self.lock();
+        let book = self.read(&mut book)?;
         let known = book.entry(server.to_owned()).or_default();
         let mut approved = Vec::new();
         for (name, pin) in known.iter_mut() {
@@ -147,7 +146,7 @@ impl Pins {
             }
         }
         if !approved.is_empty() {
-            write(&self.path, &book).map_err(|error| failed(&self.path, error))?;
+            write(&self.path, book).map_err(|error| failed(&self.path, error))?;
         }
         Ok(approved)
     }
@@ -159,7 +158,15 @@ impl Pins {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
+    /// Returns what is known, after reading the file if it has not been read.
+    fn read<'a>(&self, book: &'a mut Option<Book>) -> Result<&'a mut Book, PinsError> {
+        match book {
+            Some(book) => Ok(book),
+            None => Ok(book.insert(read(&self.path)?)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Book>> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -177,6 +184,23 @@ fn failed(path: &Path, error: io::Error) -> PinsError {
     PinsError::File {
         path: path.to_owned(),
         error,
+    }
+}
+
+fn read(path: &Path) -> Result<Book, PinsError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Book::new()),
+        Err(error) => Err(failed(path, error)),
+        Ok(known) if known.len() > SIZE_MAX => {
+            Err(failed(path, io::Error::other("it is larger than 64 MiB")))
+        }
+        Ok(_) => {
+            let text = fs::read(path).map_err(|error| failed(path, error))?;
+            serde_json::from_slice(&text).map_err(|error| PinsError::Content {
+                path: path.to_owned(),
+                error,
+            })
+        }
     }
 }
 
@@ -210,19 +234,19 @@ mod tests {
     fn a_change_is_held_until_it_is_approved_also_by_the_next_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sub/pins.json");
-        let pins = Pins::open(&path).unwrap();
+        let pins = Pins::new(path.clone());
         let hold = Hold::Changes;
         assert_eq!(
             held(&pins.note("s", &[("a", "1"), ("b", "1")], hold)),
             [(false, false), (false, false)]
         );
         assert_eq!(held(&pins.note("s", &[("a", "2")], hold)), [(true, true)]);
-        let pins = Pins::open(&path).unwrap();
+        let pins = Pins::new(path.clone());
         assert_eq!(held(&pins.note("s", &[("a", "2")], hold)), [(true, false)]);
         assert_eq!(pins.approve("s", Some("b")).unwrap(), [""; 0]);
         assert_eq!(pins.approve("other", None).unwrap(), [""; 0]);
         assert_eq!(pins.approve("s", Some("a")).unwrap(), ["a"]);
-        let pins = Pins::open(&path).unwrap();
+        let pins = Pins::new(path.clone());
         assert_eq!(held(&pins.note("s", &[("a", "2")], hold)), [(false, false)]);
         // What was approved before is not approved for ever.
         assert_eq!(held(&pins.note("s", &[("a", "1")], hold)), [(true, true)]);
@@ -234,7 +258,7 @@ mod tests {
     #[test]
     fn new_tools_are_held_only_if_all_are() {
         let folder = tempfile::tempdir().unwrap();
-        let pins = Pins::open(&folder.path().join("p")).unwrap();
+        let pins = Pins::new(folder.path().join("p"));
         let one = [("a", "1")];
         assert_eq!(held(&pins.note("x", &one, Hold::Nothing)), [(false, false)]);
         assert_eq!(
@@ -247,11 +271,17 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_an_error_and_not_an_approval() {
+    fn a_file_that_cannot_be_read_approves_nothing_until_it_can() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p");
         fs::write(&path, "{").unwrap();
-        let error = Pins::open(&path).unwrap_err();
+        let pins = Pins::new(path.clone());
+        let one = [("a", "1")];
+        assert_eq!(held(&pins.note("s", &one, Hold::Changes)), [(true, false)]);
+        let error = pins.approve("s", None).unwrap_err();
         assert!(matches!(error, PinsError::Content { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(held(&pins.note("s", &one, Hold::Changes)), [(false, false)]);
     }
 }

@@ -1,5 +1,11 @@
 //! Servers as child processes: the tools of a real one, and what happens when it lies, hangs or dies.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise"
+)]
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -82,7 +88,7 @@ fn options(folder: &Path) -> Options {
         tools: Vec::new(),
         hold: Hold::Changes,
         start_timeout: Duration::from_secs(20),
-        refresh: Duration::from_secs(3600),
+        refresh: Duration::from_hours(1),
         answer_size_max: 1 << 20,
     }
 }
@@ -91,7 +97,7 @@ fn started(change: impl FnOnce(&mut Options)) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let mut options = options(folder.path());
     change(&mut options);
-    let pins = Pins::open(&folder.path().join("pins.json")).unwrap();
+    let pins = Pins::new(folder.path().join("pins.json"));
     let server = McpServer::new(options);
     let changes = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&changes);

@@ -37,14 +37,14 @@ struct Called {
 /// Returns the two tools.
 pub(super) fn tools() -> Vec<(String, Arc<Tool>)> {
     let find = own::schema(
-        json!({
+        &json!({
             "query": {"type": "string", "description": "What the tool is to do, in a few words."},
             "limit": {"type": "integer", "minimum": 1, "maximum": FOUND.0},
         }),
         &["query"],
     );
     let call = own::schema(
-        json!({
+        &json!({
             "name": {"type": "string", "description": "The name of a tool that was found."},
             "arguments": {"type": "object", "description": "Its arguments, as its schema has them."},
         }),
@@ -86,7 +86,7 @@ pub(super) fn found(
             "input_schema": tool.input_schema(), "read_only": tool.is_read_only(),
         })
     });
-    Ok(own::result(json!({"tools": found.collect::<Vec<_>>()})))
+    Ok(own::result(&json!({"tools": found.collect::<Vec<_>>()})))
 }
 
 /// Returns the call that a call of the second tool stands for.

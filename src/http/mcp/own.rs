@@ -87,11 +87,11 @@ pub(super) async fn call(visit: &Visit, call: ToolCall) -> Result<Value, CallEnd
         visit.accessed(&access, status.as_u16());
     }
     let value = done.map_err(|error| CallEnding::Failed(error.message().to_owned()))?;
-    Ok(result(value))
+    Ok(result(&value))
 }
 
 /// Returns the result of a tool with a value.
-pub(super) fn result(value: Value) -> Value {
+pub(super) fn result(value: &Value) -> Value {
     json!({
         "content": [{"type": "text", "text": value.to_string()}],
         "structuredContent": value,
@@ -140,7 +140,7 @@ pub(super) fn read_arguments<T: DeserializeOwned>(arguments: Value) -> Result<T,
 }
 
 /// Creates the schema of arguments.
-pub(super) fn schema(properties: Value, required: &[&str]) -> Map<String, Value> {
+pub(super) fn schema(properties: &Value, required: &[&str]) -> Map<String, Value> {
     let schema = json!({
         "type": "object",
         "properties": properties,

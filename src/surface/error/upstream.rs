@@ -351,6 +351,7 @@ impl ApiError {
     }
 
     /// The call was cut off when its backend may have begun to act: who makes it again may have it done twice.
+    #[must_use]
     pub fn after_effects(mut self) -> Self {
         "this gateway stopped while the call was carried out; it may have had effects"
             .clone_into(&mut self.message);

@@ -338,7 +338,7 @@ fn noting() -> (String, Arc<Mutex<Vec<String>>>) {
 fn the_calls_of_a_run_name_the_gateways_of_its_call_and_keep_its_tenant() {
     let folder = folder();
     let (url, heads) = noting();
-    let more = "[[models]]\nname = \"kept\"\nbackends = [\"m\"]\ncache = { exact = true }\n\
+    let more = "[[models]]\nname = \"kept\"\nbackends = [\"m\"]\ncache = { exact = true, temperature_default = 0 }\n\
         [[agents]]\nname = \"a\"\nmodel = \"kept\"\n";
     let keys = with_keys(more).replacen("scopes", "names_tenants = true\nscopes", 2);
     let program = start(folder.path(), &url, &keys);
@@ -408,7 +408,7 @@ fn the_calls_of_an_agent_wait_with_the_priority_of_its_call() {
     let folder = folder();
     let order: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&order);
-    let (url, calls) = model(Duration::from_millis(700), move |request| {
+    let (url, calls) = model(Duration::from_secs(1), move |request| {
         let last = request["messages"].as_array().unwrap().last().unwrap();
         let text = last["content"].as_str().unwrap().to_owned();
         noted.lock().unwrap().push(text);
@@ -416,9 +416,11 @@ fn the_calls_of_an_agent_wait_with_the_priority_of_its_call() {
     });
     let more = format!(
         "[[agents]]\nname = \"a\"\nmodel = \"one\"\n[[backends]]\nname = \"one\"\nkind = \"openai\"\nbase_url = \"{url}\"\n\
-         limits = {{ law = \"fixed\", limit_initial = 1, limit_max = 1 }}\n"
+         limits = {{ law = \"fixed\", limit_initial = 1, limit_max = 1, reserved_one_in = 1000 }}\n"
     );
     let program = start(folder.path(), &url, &more);
+    let warm = program.send("POST", CHAT, &QUICK, &chat("one", &json!({})));
+    assert_eq!(warm.status, 200, "{}", warm.body);
     thread::scope(|scope| {
         let ask = |model: &'static str, text: &'static str, priority: &'static str| {
             let program = &program;
@@ -428,15 +430,15 @@ fn the_calls_of_an_agent_wait_with_the_priority_of_its_call() {
                 assert_eq!(answer.status, 200, "{}", answer.body);
             });
         };
-        ask("one", "warm", "0");
-        while calls.load(SeqCst) == 0 {
+        ask("one", "first", "0");
+        while calls.load(SeqCst) == 1 {
             thread::sleep(Duration::from_millis(5));
         }
         ask("a", "agent", "9");
         thread::sleep(Duration::from_millis(300));
         ask("one", "direct", "5");
     });
-    assert_eq!(*order.lock().unwrap(), ["warm", "direct", "agent"]);
+    assert_eq!(order.lock().unwrap()[1..], ["first", "direct", "agent"]);
 }
 
 #[test]

@@ -152,14 +152,14 @@ fn an_agent_of_a_caller_names_what_exists() {
     let program = start(folder.path(), &asking_for_weather(), &more);
     for (body, field, words) in [
         (
-            json!({"tools": ["weather"], "ask": ["wether"]}),
+            json!({"tools": ["weather"], "ask": ["rain"]}),
             "ask",
-            "no tool `wether`",
+            "no tool `rain`",
         ),
         (
-            json!({"tools": ["wether"]}),
+            json!({"tools": ["rain"]}),
             "tools",
-            "no function or MCP server for `wether`",
+            "no function or MCP server for `rain`",
         ),
         (
             json!({"tools": ["f.dot", "f_dot"]}),

@@ -180,6 +180,8 @@ done
 
 #[test]
 fn an_answer_that_is_none_is_an_error_that_the_model_reads() {
+    type Write = fn(usize, &Value, &mut TcpStream) -> std::io::Result<()>;
+
     let html = |_: usize, _: &Value, socket: &mut TcpStream| {
         socket.write_all(http("text/html", "<html>hello</html>").as_bytes())
     };
@@ -189,7 +191,6 @@ fn an_answer_that_is_none_is_an_error_that_the_model_reads() {
     let large = |_: usize, id: &Value, socket: &mut TcpStream| {
         socket.write_all(result_text(id, &said(&"x".repeat(100_000))).as_bytes())
     };
-    type Write = fn(usize, &Value, &mut TcpStream) -> std::io::Result<()>;
     let ways: [(&str, Write); 3] = [("html", html), ("broken", broken), ("large", large)];
     for (name, write) in ways {
         let folder = folder();

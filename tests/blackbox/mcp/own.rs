@@ -1,5 +1,7 @@
 //! The gateway's own tools: what they do, and for whom.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::{ask, call, key, start, text};
@@ -22,15 +24,24 @@ fn value(program: &Program, bearer: &str, name: &str, arguments: &Value) -> Valu
     value.clone()
 }
 
-#[test]
-fn the_gateways_own_tools_do_what_its_api_does_with_the_rights_of_the_key() {
-    let folder = folder();
+/// Starts a gateway with a route and the keys of two callers and of an operator.
+fn gateway(folder: &Path) -> Program {
     let routes = "[[routes]]\nname = \"support\"\ndefault = \"simulated\"\n";
     let text_of = key("ann", "[\"call\"]", "")
         + &key("bob", "[\"call\"]", "")
         + &key("ops", "[\"call\", \"read_state\"]", "")
         + routes;
-    let program = start(folder.path(), &text_of);
+    start(folder, &text_of)
+}
+
+fn chat() -> Value {
+    json!({"model": "simulated", "messages": [{"role": "user", "content": "hello"}]})
+}
+
+#[test]
+fn the_gateways_own_tools_do_what_its_api_does_with_the_rights_of_the_key() {
+    let folder = folder();
+    let program = gateway(folder.path());
     let mine = own(&program, "ann");
     assert_eq!(
         mine,
@@ -45,13 +56,48 @@ fn the_gateways_own_tools_do_what_its_api_does_with_the_rights_of_the_key() {
     );
     assert!(own(&program, "ops").contains(&"kebne__state".to_owned()));
 
+    let asked = json!({"model": "support", "messages": chat()["messages"]});
+    let explained = value(&program, "ann", "kebne__explain_route", &asked);
+    assert_eq!(explained["target"]["model"], "simulated", "{explained}");
+    let state = value(&program, "ops", "kebne__state", &json!({}));
+    assert_eq!(state["lanes"][0]["name"], "simulated");
+    let refused = call(&program, "ann", "kebne__state", &json!({}));
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    let read = ask(
+        &program,
+        "ops",
+        "resources/read",
+        &json!({"uri": "kebne://state"}),
+    )
+    .json();
+    let contents = read["result"]["contents"][0]["text"].as_str().unwrap();
+    assert!(contents.contains("\"lanes\""));
+    let refused = ask(
+        &program,
+        "ann",
+        "resources/read",
+        &json!({"uri": "kebne://state"}),
+    );
+    assert!(refused.json()["error"].is_object(), "{}", refused.body);
+
+    let wrong = json!({"query": "a", "collections": []});
+    let wrong = call(&program, "ann", "kebne__search", &wrong);
+    assert!(text(&wrong).0.contains("collections"), "{wrong}");
+    let wrong = json!({"query": 1, "collections": []});
+    let wrong = call(&program, "ann", "kebne__search", &wrong);
+    assert_eq!(wrong["error"]["code"], -32602, "{wrong}");
+}
+
+#[test]
+fn the_sessions_and_jobs_of_a_tenant_are_its_own() {
+    let folder = folder();
+    let program = gateway(folder.path());
     let auth = ("authorization", "Bearer ann");
     let session = program
         .send("POST", "/v1/sessions", &[auth], &json!({}))
         .json();
     let id = session["id"].as_str().unwrap();
-    let chat = json!({"model": "simulated", "messages": [{"role": "user", "content": "hello"}]});
-    let answer = program.send("POST", CHAT, &[auth, (SESSION, id)], &chat);
+    let answer = program.send("POST", CHAT, &[auth, (SESSION, id)], &chat());
     assert_eq!(answer.status, 200, "{}", answer.body);
     let listed = value(&program, "ann", "kebne__sessions", &json!({}));
     assert_eq!(listed["sessions"][0]["id"], id);
@@ -76,7 +122,7 @@ fn the_gateways_own_tools_do_what_its_api_does_with_the_rights_of_the_key() {
     );
     assert!(text(&foreign).1, "{foreign}");
 
-    let job = json!({"url": CHAT, "body": chat});
+    let job = json!({"url": CHAT, "body": chat()});
     let job = value(&program, "ann", "kebne__create_job", &job);
     let id = job["id"].as_str().unwrap();
     let due = std::time::Instant::now() + super::AMPLE;
@@ -89,46 +135,6 @@ fn the_gateways_own_tools_do_what_its_api_does_with_the_rights_of_the_key() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert!(text(&call(&program, "bob", "kebne__get_job", &json!({"id": id}))).1);
-
-    let asked = json!({"model": "support", "messages": chat["messages"]});
-    let explained = value(&program, "ann", "kebne__explain_route", &asked);
-    assert_eq!(explained["target"]["model"], "simulated", "{explained}");
-
-    let state = value(&program, "ops", "kebne__state", &json!({}));
-    assert_eq!(state["lanes"][0]["name"], "simulated");
-    let refused = call(&program, "ann", "kebne__state", &json!({}));
-    assert_eq!(refused["error"]["code"], -32602, "{refused}");
-    let read = ask(
-        &program,
-        "ops",
-        "resources/read",
-        &json!({"uri": "kebne://state"}),
-    )
-    .json();
-    let contents = read["result"]["contents"][0]["text"].as_str().unwrap();
-    assert!(contents.contains("\"lanes\""));
-    let refused = ask(
-        &program,
-        "ann",
-        "resources/read",
-        &json!({"uri": "kebne://state"}),
-    );
-    assert!(refused.json()["error"].is_object(), "{}", refused.body);
-
-    let wrong = call(
-        &program,
-        "ann",
-        "kebne__search",
-        &json!({"query": "a", "collections": []}),
-    );
-    assert!(text(&wrong).0.contains("collections"), "{wrong}");
-    let wrong = call(
-        &program,
-        "ann",
-        "kebne__search",
-        &json!({"query": 1, "collections": []}),
-    );
-    assert_eq!(wrong["error"]["code"], -32602, "{wrong}");
 }
 
 #[test]

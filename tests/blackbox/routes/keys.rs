@@ -45,8 +45,8 @@ fn a_key_that_names_only_the_route_gets_its_sources() {
         loop {
             let answer = send(name, CHAT, &[("x-kebne-collections", id)], &question);
             let sent = crate::upstream::asked_raw(&requests).to_string();
-            if answer.header("x-kebne-sources").is_some() {
-                assert!(sent.contains("Kebnekaise"), "{name}: {sent}");
+            if sent.contains("Kebnekaise") {
+                assert!(answer.header("x-kebne-sources").is_some(), "{name}");
                 break;
             }
             // The document may not have been read yet; the second key finds it at once.

@@ -51,7 +51,7 @@ pub(crate) struct Take {
 pub(crate) struct Rests {
     pub(crate) run: Arc<str>,
     pub(crate) fence: u64,
-    pub(crate) rests: bool,
+    pub(crate) only_waits: bool,
 }
 
 /// No more runs are to be taken, and those that go on are to be given back.
@@ -244,15 +244,23 @@ impl Handler<Take> for Manager {
 impl Handler<Rests> for Manager {
     type Result = ();
 
-    fn handle(&mut self, Rests { run, fence, rests }: Rests, ctx: &mut Context<Self>) {
+    fn handle(
+        &mut self,
+        Rests {
+            run,
+            fence,
+            only_waits,
+        }: Rests,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(living) = self.living.get_mut(&run) else {
             return;
         };
-        if living.lease.fence != fence || living.rests == rests {
+        if living.lease.fence != fence || living.rests == only_waits {
             return;
         }
-        living.rests = rests;
-        if rests {
+        living.rests = only_waits;
+        if only_waits {
             self.fill(ctx);
         }
     }
@@ -262,18 +270,17 @@ impl Handler<Wake> for Manager {
     type Result = ();
 
     fn handle(&mut self, Wake(id): Wake, ctx: &mut Context<Self>) {
-        match self.living.get(&id) {
-            Some(living) => living.runner.post(Look),
-            None => {
-                // Nobody decides on a run that has not begun: it is to be cancelled, for which it needs no place.
-                if let Some(at) = self.waiting.iter().position(|lease| lease.id == id)
-                    && let Some(lease) = self.waiting.remove(at)
-                {
-                    self.begin(lease, ctx);
-                }
-                self.fill(ctx);
-            }
+        if let Some(living) = self.living.get(&id) {
+            living.runner.post(Look);
+            return;
         }
+        // Nobody decides on a run that has not begun: it is to be cancelled, for which it needs no place.
+        if let Some(at) = self.waiting.iter().position(|lease| lease.id == id)
+            && let Some(lease) = self.waiting.remove(at)
+        {
+            self.begin(lease, ctx);
+        }
+        self.fill(ctx);
     }
 }
 

@@ -87,8 +87,11 @@ async fn a_file_that_takes_long_stops_nobody_and_ends_when_it_is_removed() {
     assert_eq!(short.status, Status::Completed);
     // It is read again from its beginning, beside the others.
     let before = counted.load(SeqCst);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(counted.load(SeqCst) > before);
+    let due = std::time::Instant::now() + Duration::from_mins(1);
+    while counted.load(SeqCst) == before {
+        assert!(std::time::Instant::now() < due, "it is not read");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(state().await, Status::InProgress);
     add(&collections, "bob", &of_bob, "mountain.md", MOUNTAIN).await;
     assert_eq!(state().await, Status::InProgress);

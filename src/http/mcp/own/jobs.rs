@@ -18,7 +18,7 @@ pub(super) struct GetArguments {
 
 pub(super) fn create_tool() -> Tool {
     let schema = super::schema(
-        json!({
+        &json!({
             "url": {"type": "string", "description": "The operation, such as `/v1/chat/completions`."},
             "body": {"type": "object", "description": "The body of the call, with its model."},
             "custom_id": {"type": "string"},
@@ -33,7 +33,7 @@ pub(super) fn create_tool() -> Tool {
 
 pub(super) fn get_tool() -> Tool {
     let schema = super::schema(
-        json!({"id": {"type": "string", "description": "The id of the job."}}),
+        &json!({"id": {"type": "string", "description": "The id of the job."}}),
         &["id"],
     );
     Tool::own(

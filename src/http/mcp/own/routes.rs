@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) fn tool() -> Tool {
     let schema = super::schema(
-        json!({
+        &json!({
             "model": {"type": "string", "description": "The name of the route."},
             "messages": {"type": "array", "items": {"type": "object"}, "description": "The messages of a chat."},
         }),

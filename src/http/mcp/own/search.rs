@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 
 pub(super) fn tool() -> Tool {
     let schema = super::schema(
-        json!({
+        &json!({
             "query": {"type": "string", "description": "What to search for."},
             "collections": {
                 "type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": COLLECTIONS_MAX,

@@ -28,7 +28,7 @@ pub(super) struct TurnsArguments {
 
 pub(super) fn list_tool() -> Tool {
     let schema = super::schema(
-        json!({
+        &json!({
             "after": {"type": "string", "description": "The id of a session: those behind it are listed."},
             "limit": {"type": "integer", "minimum": 1, "maximum": PAGE.0},
         }),
@@ -39,7 +39,7 @@ pub(super) fn list_tool() -> Tool {
 
 pub(super) fn turns_tool() -> Tool {
     let schema = super::schema(
-        json!({
+        &json!({
             "session": {"type": "string", "description": "The id of the session."},
             "after": {"type": "integer", "minimum": 0, "description": "The number of a turn: those behind it are read."},
             "limit": {"type": "integer", "minimum": 1, "maximum": PAGE.0},

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{http::visit::Visit, settings::server::Scope, surface::error::ApiError};
 
 pub(super) fn tool() -> Tool {
-    let schema = super::schema(Value::Object(Map::new()), &[]);
+    let schema = super::schema(&Value::Object(Map::new()), &[]);
     let about = "Shows the lanes of the gateway: which backends serve, what waits, and what they have learned.";
     Tool::own("state", about, schema).read_only()
 }
