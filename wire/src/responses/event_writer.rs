@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     file_search::Found,
+    mcp::McpStep,
     responses::{
         Template,
         events::{Events, failure_events},
@@ -117,6 +118,16 @@ impl EventWriter {
             self.output.add(piece, &mut events)?;
         }
         Ok(())
+    }
+
+    /// Writes a step with a tool that the gateway has called, and appends the events to `out`.
+    pub fn step(&mut self, step: &McpStep, out: &mut String) {
+        self.begin(out);
+        let mut events = Events {
+            out: Some(out),
+            sequence: &mut self.sequence,
+        };
+        self.output.step(step, &mut events);
     }
 
     /// Writes the end of the response. Does nothing if it is written already.

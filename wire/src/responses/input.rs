@@ -3,20 +3,22 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    mcp::{McpItems, tool_name},
     responses::parts::parts,
     tool_calls::RETURNED,
     translate::{Fields, InvalidField, Omitted, Path, joined_or_parts, text_part},
 };
 
-/// Returns the messages that a list of items becomes.
+/// Returns the messages that a list of items becomes. What the items say of approvals of tools and of lists is added to `mcp`.
 pub(super) fn messages(
     items: Vec<Value>,
     path: Path<'_>,
     omitted: &mut Omitted,
+    mcp: &mut McpItems,
 ) -> Result<Vec<Value>, InvalidField> {
     let mut messages = Messages::default();
     for (index, item) in items.into_iter().enumerate() {
-        messages.item(item, path.index(index), omitted)?;
+        messages.item(item, path.index(index), omitted, mcp)?;
     }
     Ok(messages.finish(omitted))
 }
@@ -53,6 +55,8 @@ struct Messages {
     done: Vec<Value>,
     /// The assistant's message that is still growing.
     assistant: Assistant,
+    /// Results of calls that the gateway has made, which follow the message with the calls.
+    made: Vec<Value>,
     /// Media of tool results, which `tool` messages cannot hold; they follow the last of these.
     media: Vec<Value>,
     /// Reasoning stood before another side's item, so that it led to nothing that could carry it.
@@ -65,14 +69,20 @@ impl Messages {
         item: Value,
         path: Path<'_>,
         omitted: &mut Omitted,
+        mcp: &mut McpItems,
     ) -> Result<(), InvalidField> {
         let mut item = Fields::of(item, path)?;
         // The provider's names and states of items that are whole.
         let kind = item.take_text("type")?;
         let kind = kind.unwrap_or_else(|| "message".to_owned());
+        let mut id = None;
         if kind != "item_reference" {
-            item.take("id");
+            id = item.take("id").and_then(|id| Some(id.as_str()?.to_owned()));
             item.take("status");
+        }
+        // What follows a call that was made has read its result.
+        if !self.made.is_empty() && !matches!(kind.as_str(), "mcp_call" | "function_call") {
+            self.end_assistant();
         }
         match kind.as_str() {
             "message" => self.message(item, omitted),
@@ -81,6 +91,10 @@ impl Messages {
             "reasoning" => self.reasoning(item, omitted),
             // What an earlier search found stood in the prompt of that call only; its answer is there.
             "file_search_call" => Ok(()),
+            "mcp_call" => self.made_call(id, item),
+            "mcp_list_tools" => mcp.list(item),
+            "mcp_approval_request" => mcp.asked(id, item),
+            "mcp_approval_response" => mcp.approval(item),
             _ => {
                 let reason = format!("`{kind}` is not supported by this model's backend");
                 Err(InvalidField::at(path.key("type"), reason))
@@ -142,6 +156,30 @@ impl Messages {
         Ok(())
     }
 
+    /// A call of a tool of an MCP server, with its result.
+    fn made_call(&mut self, id: Option<String>, mut item: Fields<'_>) -> Result<(), InvalidField> {
+        let id = id.ok_or_else(|| item.wrong("id", "is missing"))?;
+        let label = item.require_text("server_label")?;
+        let name = tool_name(&label, &item.require_text("name")?);
+        let arguments = item.require_text("arguments")?;
+        let result = match (item.take("output"), item.take("error")) {
+            (Some(Value::String(output)), None) => output,
+            (_, Some(Value::String(error))) => format!("error: {error}"),
+            (Some(other), None) | (_, Some(other)) => other.to_string(),
+            (None, None) => "error: there is no result".to_owned(),
+        };
+        item.take("approval_request_id");
+        item.refuse_rest()?;
+        self.end_results(None);
+        let function = json!({"name": name, "arguments": arguments});
+        self.assistant
+            .calls
+            .push(json!({"id": id, "type": "function", "function": function}));
+        self.made
+            .push(json!({"role": "tool", "tool_call_id": id, "content": result}));
+        Ok(())
+    }
+
     fn result(&mut self, mut item: Fields<'_>, omitted: &mut Omitted) -> Result<(), InvalidField> {
         let path = item.path();
         let id = item.require_text("call_id")?;
@@ -190,6 +228,7 @@ impl Messages {
         } else if !assistant.reasoning.is_empty() {
             self.has_lost_reasoning = true;
         }
+        self.done.append(&mut self.made);
     }
 
     /// Ends a round of tool results, with a user's message for their media and for what the user says.

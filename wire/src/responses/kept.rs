@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
+    mcp::McpItems,
     responses::{history, input},
     translate::{Omitted, Path},
 };
@@ -107,9 +108,13 @@ impl<'a> KeptView<'a> {
             return serde_json::from_str(messages.get()).ok();
         }
         let mut omitted = Omitted::default();
+        // Decided already: the calls that were approved stand in the answer.
+        let mut decided = McpItems::default();
         let asked = history::items_of(self.input?)?;
-        let mut messages = input::messages(asked, Path::Root.key("input"), &mut omitted).ok()?;
-        let answered = input::messages(self.output()?, Path::Root.key("output"), &mut omitted);
+        let mut messages =
+            input::messages(asked, Path::Root.key("input"), &mut omitted, &mut decided).ok()?;
+        let path = Path::Root.key("output");
+        let answered = input::messages(self.output()?, path, &mut omitted, &mut decided);
         let mut answered = answered.ok()?;
         self.add_thinking(&mut answered);
         messages.extend(answered);
@@ -122,6 +127,11 @@ impl<'a> KeptView<'a> {
         let mut items = history::items_of(self.input?)?;
         items.extend(self.output()?);
         Some(history::as_input(items, &self.id))
+    }
+
+    /// Returns the calls on which the caller was asked to decide, and the servers whose tools were listed.
+    pub fn mcp_items(&self) -> McpItems {
+        McpItems::of_output(&self.output().unwrap_or_default())
     }
 
     /// Adds the signed thinking of a response to its tool calls; Anthropic's API requires it back with these.
@@ -150,6 +160,7 @@ impl<'a> KeptView<'a> {
         Some(response.output)
     }
 }
+
 /// Returns the places of a response and of those that it continues, the oldest first; `None` if `id` is not among
 /// them. A response that is gone ends the line.
 pub fn line_of(kept: &[KeptView<'_>], id: &str) -> Option<Vec<usize>> {

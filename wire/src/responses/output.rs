@@ -1,6 +1,7 @@
 //! The output items of a response, built piece by piece, with the events that report each step.
 
 mod places;
+mod tools;
 
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,7 @@ use crate::{
 };
 
 use places::{annotation_event, close_part, part_event, parts_done, place};
+use tools::MadeCall;
 
 /// Bytes of an answer that are held: the last events repeat all of it.
 const SIZE_MAX: usize = 32 << 20;
@@ -68,6 +70,8 @@ pub(super) struct Output {
     size: usize,
     /// Finds citations of what was found for the call.
     citations: Citations,
+    /// The calls of tools of MCP servers that have no result yet.
+    made: Vec<MadeCall>,
 }
 
 impl Output {
@@ -154,6 +158,7 @@ impl Output {
             self.close(open, &own, status, events);
         }
         self.annotate(annotations);
+        self.give_up_calls();
         std::mem::take(&mut self.items)
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     file_search::{FileSearch, RESULTS},
+    mcp::{McpItems, McpTools},
     responses::{input, template::Template, terms::Terms, tools},
     translate::{Fields, InvalidField, Omitted, Path},
 };
@@ -50,6 +51,8 @@ pub struct ResponsesCall {
     pub terms: Terms,
     /// The search that is done for it here.
     pub file_search: Option<FileSearch>,
+    /// The servers whose tools are called for it here, and what its input says of them.
+    pub mcp: McpTools,
     /// `true` if the answer is to be streamed.
     pub stream: bool,
 }
@@ -80,7 +83,8 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
     chat.insert("model".to_owned(), model.into());
     let instructions = fields.take_text("instructions")?;
     echo.insert("instructions".to_owned(), instructions.clone().into());
-    let messages = messages(&mut fields, &mut omitted)?;
+    let mut mcp = McpTools::default();
+    let messages = messages(&mut fields, &mut omitted, &mut mcp.items)?;
     for key in SHARED {
         if let Some(value) = fields.take(key) {
             echo.insert(key.to_owned(), value.clone());
@@ -88,8 +92,9 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
         }
     }
     limits(&mut fields, &mut chat, &mut echo)?;
-    let mut file_search = tools::to_chat(&mut fields, &mut chat, &mut echo)?;
-    if !chat.contains_key("tools") {
+    mcp.calls_max = echo.get("max_tool_calls").and_then(Value::as_u64);
+    let mut file_search = tools::to_chat(&mut fields, &mut chat, &mut echo, &mut mcp)?;
+    if !chat.contains_key("tools") && mcp.servers.is_empty() {
         // Servers of chat refuse these fields without tools, where they have no effect.
         chat.shift_remove("parallel_tool_calls");
         let choice = chat.get("tool_choice").and_then(Value::as_str);
@@ -136,16 +141,21 @@ pub fn to_chat(request: Value) -> Result<ResponsesCall, InvalidField> {
         template: Template::new(echo),
         terms,
         file_search,
+        mcp,
         stream,
     })
 }
 
 /// Returns the messages that `input` becomes.
-fn messages(fields: &mut Fields<'_>, omitted: &mut Omitted) -> Result<Vec<Value>, InvalidField> {
+fn messages(
+    fields: &mut Fields<'_>,
+    omitted: &mut Omitted,
+    mcp: &mut McpItems,
+) -> Result<Vec<Value>, InvalidField> {
     let root = fields.path();
     match fields.require("input")? {
         Value::String(text) => Ok(vec![json!({"role": "user", "content": text})]),
-        Value::Array(items) => input::messages(items, root.key("input"), omitted),
+        Value::Array(items) => input::messages(items, root.key("input"), omitted, mcp),
         _ => Err(fields.wrong("input", "must be a string or a list")),
     }
 }
@@ -162,7 +172,7 @@ fn limits(
         echo.insert("max_output_tokens".to_owned(), limit.clone());
         chat.insert("max_tokens".to_owned(), limit);
     }
-    // Counts calls of the provider's own tools only, and there are none of these.
+    // Counts calls of the provider's own tools, of which there are those of MCP servers here.
     if let Some(limit) = fields.take("max_tool_calls") {
         echo.insert("max_tool_calls".to_owned(), limit);
     }

@@ -4,16 +4,19 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     file_search::{self, FileSearch},
+    mcp::{self, McpTools},
     translate::{Fields, InvalidField, Path},
 };
 
-/// Moves `tools` and `tool_choice` into a chat request, and keeps them for the answer. Returns the search that is done here.
+/// Moves `tools` and `tool_choice` into a chat request, and keeps them for the answer. Returns the search that is done here; the servers whose tools are called
+/// here are added to `servers`.
 ///
 /// Few backends know a list of allowed tools, so that only the allowed ones are sent.
 pub(super) fn to_chat(
     fields: &mut Fields<'_>,
     chat: &mut Map<String, Value>,
     echo: &mut Map<String, Value>,
+    servers: &mut McpTools,
 ) -> Result<Option<FileSearch>, InvalidField> {
     let root = fields.path();
     let path = root.key("tools");
@@ -32,6 +35,11 @@ pub(super) fn to_chat(
             FileSearch::set(&mut search, Fields::of(tool, path)?, path)?;
             continue;
         }
+        if mcp::is_mcp(&tool) {
+            echoed.push(tool.clone());
+            servers.add(tool, path)?;
+            continue;
+        }
         echoed.push(echo_of(&tool));
         functions.push(tool_to_chat(tool, path)?);
     }
@@ -44,7 +52,11 @@ pub(super) fn to_chat(
         (choice, search.is_chosen) = file_search::choice_without(choice, !functions.is_empty());
     }
     if let Some(choice) = choice {
-        let choice = choice_to_chat(choice, root.key("tool_choice"), &mut functions)?;
+        let path = root.key("tool_choice");
+        let choice = match servers.choose(&choice, path)? {
+            Some(choice) => choice,
+            None => choice_to_chat(choice, path, &mut functions)?,
+        };
         chat.insert("tool_choice".to_owned(), choice);
     }
     if !functions.is_empty() {

@@ -528,3 +528,104 @@ proptest! {
         writer.fail("x", "y", &mut out);
     }
 }
+
+/// Writes a list that failed, three calls of which two have ended, a call that waits, and a text.
+fn with_steps(writer: &mut EventWriter) -> String {
+    use crate::mcp::McpEnding;
+    let mut out = String::new();
+    let label = || "s".to_owned();
+    let begun = |call: &str| McpStep::Begun {
+        call: call.to_owned(),
+        label: label(),
+        name: "read".to_owned(),
+        arguments: format!("{{\"of\":\"{call}\"}}"),
+        approval: None,
+    };
+    let ended = |call: &str, ending: McpEnding| McpStep::Ended {
+        call: call.to_owned(),
+        ending,
+    };
+    let steps = [
+        McpStep::Listed {
+            label: label(),
+            tools: Vec::new(),
+            error: Some("away".to_owned()),
+        },
+        begun("a"),
+        begun("b"),
+        ended("b", McpEnding::Error("no".to_owned())),
+        ended("a", McpEnding::Output("yes".to_owned())),
+        begun("c"),
+        McpStep::Asked {
+            label: label(),
+            name: "write".to_owned(),
+            arguments: "{}".to_owned(),
+        },
+    ];
+    for step in &steps {
+        writer.step(step, &mut out);
+    }
+    let delta = chunk(json!({"content": "hi"}));
+    let end = finish_chunk("stop");
+    for chunk in [delta, end] {
+        writer
+            .data(chunk.to_string().as_bytes(), 11, &mut out)
+            .unwrap();
+    }
+    writer.data(b"[DONE]", 12, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn steps_with_tools_are_items_in_their_order() {
+    let mut writer = EventWriter::new(template(), ID, 10);
+    let out = with_steps(&mut writer);
+    let output = writer.response().unwrap()["output"].clone();
+    let brief = output.as_array().unwrap().iter().map(|item| {
+        let text = |key: &str| item[key].as_str().unwrap_or("-").to_owned();
+        format!(
+            "{} {} {} {}",
+            text("type"),
+            text("status"),
+            text("output"),
+            text("error")
+        )
+    });
+    assert_eq!(
+        brief.collect::<Vec<_>>(),
+        [
+            "mcp_list_tools - - away",
+            "mcp_call completed yes -",
+            "mcp_call failed - no",
+            "mcp_call incomplete - -",
+            "mcp_approval_request - - -",
+            "message completed - -",
+        ]
+    );
+    assert_eq!(output[1]["arguments"], "{\"of\":\"a\"}");
+    let events = parse(&out);
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds[3], "response.mcp_list_tools.in_progress");
+    assert_eq!(kinds[4], "response.mcp_list_tools.failed");
+    for (kind, count) in [
+        ("response.mcp_call.in_progress", 3),
+        ("response.mcp_call_arguments.done", 3),
+        ("response.mcp_call.completed", 1),
+        ("response.mcp_call.failed", 1),
+        ("response.output_item.added", 6),
+        ("response.output_item.done", 5),
+    ] {
+        assert_eq!(
+            kinds.iter().filter(|one| **one == kind).count(),
+            count,
+            "{kind}"
+        );
+    }
+    let failed = events
+        .iter()
+        .find(|event| event["type"] == "response.mcp_call.failed");
+    assert_eq!(failed.unwrap()["output_index"], 2);
+}

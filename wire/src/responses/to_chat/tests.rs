@@ -385,3 +385,66 @@ fn a_search_in_files_is_done_here_and_not_by_the_backend() {
     let item = json!([{"type": "file_search_call", "id": "fs_1", "status": "completed", "queries": [], "results": null}, {"role": "user", "content": "hi"}]);
     assert_eq!(messages(item).as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn servers_are_kept_apart_and_what_was_called_is_read_as_calls_with_results() {
+    let server = json!({"type": "mcp", "server_label": "s", "require_approval": "never"});
+    let call = to_chat(request(
+        json!({"tools": [server], "parallel_tool_calls": false, "max_tool_calls": 3}),
+    ))
+    .unwrap();
+    assert_eq!(call.mcp.servers[0].label, "s");
+    assert_eq!(call.mcp.calls_max, Some(3));
+    let sent = call.chat([]);
+    assert!(sent.get("tools").is_none() && sent["parallel_tool_calls"] == false);
+    assert_eq!(
+        refused(json!({"tools": [{"type": "mcp", "server_label": "s", "server_url": "http://x"}]})),
+        "tools[0].server_url"
+    );
+    let none = to_chat(request(
+        json!({"tools": [{"type": "mcp", "server_label": "s"}], "tool_choice": "none"}),
+    ));
+    assert!(none.unwrap().mcp.is_refused);
+    let made = |id: &str, more: Value| {
+        let mut item = json!({"type": "mcp_call", "id": id, "server_label": "s", "name": "read", "arguments": "{}", "status": "completed"});
+        item.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        item
+    };
+    let input = json!([
+        {"role": "user", "content": "a"},
+        {"type": "mcp_list_tools", "id": "l", "server_label": "s", "tools": [], "error": null},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me look."}]},
+        made("c1", json!({"output": "one", "error": null, "approval_request_id": null})),
+        made("c2", json!({"output": null, "error": "no"})),
+        {"type": "mcp_approval_request", "id": "r1", "server_label": "s", "name": "write", "arguments": "{}"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Done."}]},
+        {"type": "mcp_approval_response", "approval_request_id": "r1", "approve": true},
+    ]);
+    let call = to_chat(request(json!({"input": input}))).unwrap();
+    let function = json!({"name": "s__read", "arguments": "{}"});
+    let calls = ["c1", "c2"].map(|id| json!({"id": id, "type": "function", "function": function}));
+    let expected = json!([
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "Let me look.", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c1", "content": "one"},
+        {"role": "tool", "tool_call_id": "c2", "content": "error: no"},
+        {"role": "assistant", "content": "Done."},
+    ]);
+    assert_eq!(call.chat([])["messages"], expected);
+    let items = &call.mcp.items;
+    assert_eq!(items.listed, ["s"]);
+    assert_eq!(
+        items.request("r1").map(|one| one.name.as_str()),
+        Some("write")
+    );
+    assert_eq!(
+        (&*items.approvals[0].request, &*items.approvals[0].path),
+        ("r1", "input[7]")
+    );
+    assert_eq!(
+        refused(json!({"input": [{"type": "mcp_approval_response", "approve": true}]})),
+        "input[0].approval_request_id"
+    );
+}
