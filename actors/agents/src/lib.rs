@@ -13,6 +13,7 @@ mod spec;
 mod sqlite;
 mod store;
 mod tool;
+mod tool_loop;
 mod work;
 
 pub use counts::{Counts, Tally};
@@ -36,6 +37,7 @@ pub use store::{
     StoreError, Totals, WallClock,
 };
 pub use tool::{Call, FnTool, Tool, ToolError, ToolSpec};
+pub use tool_loop::{LoopBounds, LoopStep, ToolLoop};
 pub use work::Work;
 
 #[cfg(test)]

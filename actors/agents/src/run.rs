@@ -134,16 +134,30 @@ impl Run {
         let RunEvent::Began(began) = &first.what else {
             return None;
         };
-        let mut run = Self {
+        let mut run = Self::begin(id, owner, (first.seq, first.at), (**began).clone());
+        for event in events {
+            run.apply(event);
+        }
+        Some(run)
+    }
+
+    /// Returns a run that has only begun, with the number and the time of that event.
+    pub(crate) fn begin(
+        id: Arc<str>,
+        owner: Arc<str>,
+        (seq, at): (u64, u64),
+        began: Began,
+    ) -> Self {
+        Self {
             id,
             owner,
-            seq: first.seq,
+            seq,
             spec: began.spec.clone(),
             messages: began.messages.clone(),
             open: Vec::new(),
             steps: 0,
             usage: Usage::default(),
-            began_at: first.at,
+            began_at: at,
             ended: None,
             code: None,
             cancelled_by: None,
@@ -154,13 +168,9 @@ impl Run {
             failed_calls: (0, false),
             repeats: Repeats::default(),
             waited_ms: 0,
-            last_at: first.at,
-            began: (**began).clone(),
-        };
-        for event in events {
-            run.apply(event);
+            last_at: at,
+            began,
         }
-        Some(run)
     }
 
     /// Applies an event. One that was applied already changes nothing.
