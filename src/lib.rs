@@ -36,6 +36,7 @@ pub mod llm;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+pub mod model_tools;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod objects;
@@ -66,6 +67,7 @@ pub mod tally;
 pub mod telemetry;
 pub mod tls;
 pub mod token_budget;
+pub mod tool_loops;
 pub mod trace_context;
 pub mod transcript;
 mod unix_time;

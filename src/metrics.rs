@@ -95,6 +95,8 @@ pub struct Readings {
     pub agents: AgentReadings,
     /// The MCP servers.
     pub mcp: Vec<McpReadings>,
+    /// The calls for which the gateway has called tools, by how they have ended.
+    pub tool_loops: Vec<(&'static str, u64)>,
     /// What the gateway itself has asked models.
     pub inner_calls: Vec<(Purpose, InnerCount)>,
     /// What that has used, and the currency of its cost.
@@ -187,7 +189,7 @@ impl Metrics {
         }
         jobs::register_all(&mut registry, &readings.jobs);
         agents::register_all(&mut registry, &readings.agents);
-        mcp::register_all(&mut registry, &readings.mcp);
+        mcp::register_all(&mut registry, &readings.mcp, &readings.tool_loops);
         alerts(&mut registry, readings.alerts.as_deref());
         service(&mut registry, snapshot, readings);
         reloads(&mut registry, &readings.reloads);

@@ -89,7 +89,10 @@ pub use kebne_settings::{
 pub use kebne_shares::{ShareBy, ShareSettings};
 pub use load::Loaded;
 pub use log::{AuditLogSettings, LogFormat, LogSettings, RequestLogSettings};
-pub use mcp::{McpHold, McpOauthSettings, McpProtocol, McpServerSettings, McpSettings};
+pub use mcp::{
+    McpHold, McpOauthSettings, McpProtocol, McpServerSettings, McpSettings, ModelToolsSettings,
+    ToolLoopSettings,
+};
 pub use model::ModelSettings;
 pub use nats::NatsSettings;
 pub use network::Network;

@@ -22,6 +22,8 @@ mod retrieve;
 mod route;
 mod shape;
 mod share;
+#[cfg(feature = "mcp")]
+mod tools;
 mod trace;
 mod turn;
 mod whole;
@@ -59,6 +61,8 @@ use notes::Notes;
 use retrieve::Retrieve;
 use route::{Choose, Route, Routed};
 use shape::{Shape, Shaped};
+#[cfg(feature = "mcp")]
+use tools::Tools;
 
 /// One step of a call.
 trait Stage {
@@ -173,6 +177,8 @@ struct Call {
     maker: Maker,
     /// The address of the client.
     client: Option<IpAddr>,
+    /// What the call has in common with those that should go to the same replica, in the place of a session.
+    bond: Option<Arc<str>>,
     notes: Notes,
 }
 
@@ -210,6 +216,7 @@ impl Call {
                 Head::Job { maker, .. } => maker,
             },
             client,
+            bond: None,
             notes: Notes::default(),
         }
     }
@@ -251,11 +258,27 @@ async fn prepare(
     let shaped = Retrieve::new(state).run(shaped).await?;
     let routed = Route::new(state).run(shaped).await?;
     notes.passed("route");
-    let routed = Guard::new(state).run(routed).await?;
+    #[cfg_attr(
+        not(feature = "mcp"),
+        expect(unused_mut, reason = "tools are added in builds with MCP")
+    )]
+    let mut routed = Guard::new(state).run(routed).await?;
     notes.passed("guard");
     if notes.is_dry_run() {
         let shown = DryRun::new(state).run(routed).await?;
         return Ok(ControlFlow::Break(shown));
+    }
+    #[cfg(feature = "mcp")]
+    if let Some(tools) = Tools::of(state, &routed) {
+        // On the heap, because most calls have no such tools.
+        Box::pin(tools.add_to(&mut routed)).await?;
+    }
+    #[cfg(not(feature = "mcp"))]
+    refuse_tools(&routed.shaped)?;
+    if routed.way.is_in_rounds() {
+        // Each round looks into the cache, and has its own reservation.
+        notes.passed("tools");
+        return Ok(ControlFlow::Continue(routed));
     }
     // After the guards, which must have seen the question, and before the budget, in which a kept answer reserves nothing.
     let routed = Cache::new(state, held).run(routed).await?;
@@ -263,6 +286,17 @@ async fn prepare(
     let routed = Budget::new(state).run(routed).await?;
     notes.passed("budget");
     Ok(ControlFlow::Continue(routed))
+}
+
+/// Refuses a call that names MCP servers, whose tools this build cannot call.
+#[cfg(not(feature = "mcp"))]
+fn refuse_tools(shaped: &Shaped) -> Result<(), ApiError> {
+    let server = shaped.mcp.as_ref().and_then(|mcp| mcp.servers.first());
+    server.map_or(Ok(()), |server| {
+        let param = format!("{}.type", server.path);
+        let message = crate::settings::mcp::NOT_BUILT;
+        Err(ApiError::bad_request(Some(&param), message))
+    })
 }
 
 impl fmt::Debug for Body {

@@ -37,6 +37,7 @@ use crate::{
     guards::Guards,
     live::{Live, Seen},
     metrics::{McpReadings, Metrics},
+    model_tools::ModelTools,
     objects::Objects,
     off_loop::OffLoop,
     page::Page,
@@ -51,6 +52,7 @@ use crate::{
     shares::Shares,
     tally::Tally,
     tls::Certificates,
+    tool_loops::ToolLoops,
     trace_context::TraceContext,
 };
 
@@ -85,6 +87,10 @@ pub struct State {
     pub context_settings: ContextSettings,
     /// The settings of the endpoint `/mcp`.
     pub mcp_settings: Current<McpSettings>,
+    /// The tools that the gateway calls for calls of models.
+    pub model_tools: Current<ModelTools>,
+    /// The calls for which it has called tools.
+    pub tool_loops: Arc<ToolLoops>,
     /// The search in the turns of sessions.
     pub recall: Recall,
     /// The prompts of the settings and of the store.
@@ -165,6 +171,8 @@ impl State {
             retrieval: Current::new(Retrieval::new(settings)),
             context_settings: settings.context.clone(),
             mcp_settings: Current::new(settings.mcp.clone()),
+            model_tools: Current::new(ModelTools::new(settings)),
+            tool_loops: Arc::default(),
             recall,
             prompts: Current::default(),
             prompt_settings: Current::new(settings.prompts.clone()),
@@ -214,6 +222,7 @@ impl State {
         self.live.change_keys(settings);
         self.retrieval.replace(Retrieval::new(settings));
         self.mcp_settings.replace(settings.mcp.clone());
+        self.model_tools.replace(ModelTools::new(settings));
         self.cache.change(settings);
         self.prompt_settings.replace(settings.prompts.clone());
         self.prompts_changed();

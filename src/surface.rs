@@ -21,8 +21,10 @@ use actix_web::http::{
 use bytes::Bytes;
 use kebne_wire::{
     file_search::{FileSearch, Found},
+    mcp::{McpStep, McpTools},
     passed_headers::{RateLimitDialect, rate_limits_in},
     request::Parsed,
+    tool_rounds::RoundsPart,
 };
 use serde_json::Value;
 
@@ -51,6 +53,11 @@ pub trait Surface: fmt::Debug + Send + Sync {
 
     /// Returns `true` if calls name an MCP server.
     fn calls_tools(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if answers report the steps with tools that the gateway has called, so that callers send them back with the next call.
+    fn reports_steps(&self) -> bool {
         false
     }
 
@@ -108,6 +115,8 @@ pub struct Reading {
     pub response: Option<Box<NewResponse>>,
     /// The search that the tool `file_search` asks for. The call is without the tool.
     pub file_search: Option<FileSearch>,
+    /// The MCP servers whose tools the call has called here. The call is without them.
+    pub mcp: Option<Box<McpTools>>,
 }
 
 impl Reading {
@@ -120,6 +129,7 @@ impl Reading {
             only_native: None,
             response: None,
             file_search: None,
+            mcp: None,
         }
     }
 }
@@ -157,6 +167,19 @@ pub trait AnswerWriter: fmt::Debug + Send {
 
     /// Sets what was found for the call, before anything is written.
     fn set_found(&mut self, _found: Found) {}
+
+    /// Writes a step with a tool that the gateway has called. By default it is not reported.
+    fn step(&mut self, _step: &McpStep) -> Bytes {
+        Bytes::new()
+    }
+
+    /// Translates a whole answer of several rounds; `parts` are its parts, and `whole` is all of it as one chat answer, which is used by default.
+    ///
+    /// # Errors
+    /// Returns an error if the answer cannot be read.
+    fn rounds(&mut self, _parts: Vec<RoundsPart>, whole: Bytes) -> Result<Bytes, ApiError> {
+        self.whole(whole)
+    }
 
     /// Returns the whole answer once it is complete, to be kept in the caller's dialect.
     fn answer(&self) -> Option<&Value> {

@@ -8,7 +8,8 @@ use actix_web::{
 };
 use bytes::Bytes;
 use kebne_agents::{Call, RunContext, Tool, ToolError, ToolSpec, Work, offered_name};
-use serde_json::{Value, json};
+use kebne_wire::mcp::result_text;
+use serde_json::json;
 
 use crate::{
     backend::Function,
@@ -81,7 +82,9 @@ impl FunctionTool {
             // On the heap, because it holds the futures of all stages.
             let answered = Box::pin(stages::answer(&state, arrival, size_max)).await;
             match answered.ending {
-                Meaning::Answer if self.tool.is_some() => return text_of_result(&answered.body),
+                Meaning::Answer if self.tool.is_some() => {
+                    return result_text(&answered.body).map_err(ToolError);
+                }
                 Meaning::Answer => return Ok(String::from_utf8_lossy(&answered.body).into_owned()),
                 Meaning::Final | Meaning::Failed => return Err(ToolError(error_of(&answered))),
                 // Nothing was done. The time for the call of a tool bounds the waits.
@@ -131,28 +134,6 @@ fn spec_of_mcp(offered: &OfferedTool) -> ToolSpec {
     }
 }
 
-/// Returns what a model reads of the result of a tool of MCP: its structured value, or else its texts.
-fn text_of_result(result: &[u8]) -> Result<String, ToolError> {
-    let unreadable = |_| ToolError("the result of the tool cannot be read".to_owned());
-    let result: Value = serde_json::from_slice(result).map_err(unreadable)?;
-    let blocks = result["content"].as_array().into_iter().flatten();
-    let texts = blocks.map(|block| match block["text"].as_str() {
-        Some(text) => text.to_owned(),
-        None => block["resource"]["text"].as_str().map_or_else(
-            || format!("[{}]", block["type"].as_str().unwrap_or("content")),
-            str::to_owned,
-        ),
-    });
-    let texts = texts.collect::<Vec<_>>().join("\n");
-    if result["isError"] == true {
-        return Err(ToolError(texts));
-    }
-    match &result["structuredContent"] {
-        Value::Null => Ok(texts),
-        value => Ok(value.to_string()),
-    }
-}
-
 fn spec(function: &Function) -> ToolSpec {
     let settings = &function.settings;
     let any = || json!({"type": "object"});
@@ -184,29 +165,5 @@ impl std::fmt::Debug for FunctionTool {
             .field("callee", &self.callee)
             .field("tool", &self.tool)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(result: &Value) -> Result<String, String> {
-        text_of_result(result.to_string().as_bytes()).map_err(|error| error.0)
-    }
-
-    #[test]
-    fn a_model_reads_the_texts_of_a_result_or_its_value() {
-        let content = json!([
-            {"type": "text", "text": "a"}, {"type": "image", "data": "x"},
-            {"type": "resource", "resource": {"uri": "u", "text": "b"}},
-        ]);
-        let ok = |text: &str| Ok(text.to_owned());
-        assert_eq!(text(&json!({"content": content})), ok("a\n[image]\nb"));
-        let value = json!({"content": content, "structuredContent": {"x": 1}});
-        assert_eq!(text(&value), ok("{\"x\":1}"));
-        let failed = json!({"content": [{"type": "text", "text": "no"}], "isError": true});
-        assert_eq!(text(&failed), Err("no".to_owned()));
-        assert!(text_of_result(b"{").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The earlier responses that a call continues.
 
 use kebne_context::store::Turn;
-use kebne_wire::responses::KeptView;
+use kebne_wire::{mcp::McpItems, responses::KeptView};
 use serde_json::Value;
 
 /// Earlier responses that are sent with a call.
@@ -34,6 +34,17 @@ impl History {
             kept.items()
         }
         self.joined(read)
+    }
+
+    /// Returns the calls on which callers were asked to decide, and the servers whose tools were listed.
+    pub fn mcp_items(&self) -> McpItems {
+        let mut items = McpItems::default();
+        for turn in &self.turns {
+            if let Some(kept) = KeptView::read(&turn.content.messages) {
+                items.extend(kept.mcp_items());
+            }
+        }
+        items
     }
 
     /// Returns the number of bytes that are kept of them.

@@ -1,18 +1,26 @@
 //! The MCP servers of the gateway: their lanes, their tools by the names under which they are offered, and what was approved of them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kebne_mcp::{Fault, Pins, PinsError, ServerReport, Tool};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     gateway::{Gateway, GatewayError, lane::Lane},
     settings::Settings,
 };
 
+/// The time between two looks at a server that begins.
+const LISTED_EVERY: Duration = Duration::from_millis(50);
+
 /// What all MCP servers share.
 pub(super) struct Mcp {
     pub(super) pins: Arc<Pins>,
 }
+
+/// The tools of a server are not known, because it is not there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerAway;
 
 /// A tool of a server, under the name by which it is offered.
 #[derive(Clone, Debug)]
@@ -63,6 +71,28 @@ impl Gateway {
             }
         }
         offered
+    }
+
+    /// Returns the tools that a server offers; waits at most `patience` for a server that begins. `None` if there is no such server.
+    pub(crate) async fn mcp_tools_of(
+        &self,
+        server: &str,
+        patience: Duration,
+    ) -> Option<Result<Arc<Vec<Arc<Tool>>>, ServerAway>> {
+        let due = Instant::now() + patience;
+        loop {
+            let lane = self.mcp_lane(server)?;
+            let server = lane.backend.mcp()?.server();
+            let (tools, state) = (server.tools(), server.state());
+            // Its lane holds the calls of one that is away.
+            if state == "up" || !tools.is_empty() {
+                return Some(Ok(tools));
+            }
+            if state == "down" || Instant::now() >= due {
+                return Some(Err(ServerAway));
+            }
+            sleep(LISTED_EVERY).await;
+        }
     }
 
     /// Returns the server whose tools have names that begin as `tool` does. Which of them it has is known only when it is there.

@@ -77,6 +77,7 @@ pub(super) async fn metrics(visit: Visit) -> Result<HttpResponse, ApiError> {
             tally: state.agents.counts().tally(),
         },
         mcp: state.mcp_readings(),
+        tool_loops: state.tool_loops.all().collect(),
         inner_calls: state.gateway.inner_counts().all().collect(),
         inner_spent: (
             state.gateway.inner_counts().spent(),

@@ -67,6 +67,11 @@ pub(super) struct ByEvent {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByLoopEnding {
+    pub(super) ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByStep {
     pub(super) step: &'static str,
 }

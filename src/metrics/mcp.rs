@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use prometheus_client::{
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 use crate::metrics::{
-    labels::{ByServer, ByServerAndStatus},
+    labels::{ByLoopEnding, ByServer, ByServerAndStatus},
     names, register,
 };
 
@@ -26,7 +26,11 @@ pub struct McpReadings {
 }
 
 /// Registers the metrics of MCP servers.
-pub(super) fn register_all(registry: &mut Registry, servers: &[McpReadings]) {
+pub(super) fn register_all(
+    registry: &mut Registry,
+    servers: &[McpReadings],
+    loops: &[(&'static str, u64)],
+) {
     let up = Family::<ByServer, Gauge>::default();
     let tools = Family::<ByServerAndStatus, Gauge>::default();
     for one in servers {
@@ -42,6 +46,11 @@ pub(super) fn register_all(registry: &mut Registry, servers: &[McpReadings]) {
             tools.get_or_create(&labels).set(count);
         }
     }
+    let ended = Family::<ByLoopEnding, Counter>::default();
+    for (ending, count) in loops.iter().copied() {
+        ended.get_or_create(&ByLoopEnding { ending }).inc_by(count);
+    }
+    register(registry, &names::TOOL_LOOPS, ended);
     register(registry, &names::MCP_SERVER_UP, up);
     register(registry, &names::MCP_TOOLS, tools);
 }

@@ -380,6 +380,13 @@ pub(super) const MCP_TOOLS: Metric = metric(
     &["server", "status"],
     "Tools of the MCP server that are `offered`, and those that are `held` until they are approved",
 );
+pub(super) const TOOL_LOOPS: Metric = metric(
+    "kebne_tool_loops",
+    Counter,
+    &["ending"],
+    "Calls for which the gateway has called tools, by how they have ended: `completed`, `handed_over` (the caller makes further calls), `awaiting_approval`, \
+     `steps_used`, `tokens_used`, `time_used`, `looping`, `stalled`, `failed`, `abandoned` (the caller has left)",
+);
 pub(super) const CACHE_STORE_UP: Metric = metric(
     "kebne_cache_store_up",
     Gauge,
@@ -976,6 +983,7 @@ pub(super) const ALL: &[&Metric] = &[
     &AGENT_STORE_UP,
     &MCP_SERVER_UP,
     &MCP_TOOLS,
+    &TOOL_LOOPS,
     &CACHE_STORE_UP,
     &ACCOUNT_STORE_FAILURES,
     &BUDGET_USED,

@@ -153,6 +153,7 @@ fn text() -> String {
         collections: Some((kebne_collections::Totals::default(), 1)),
         agents: agents(),
         mcp: vec![mcp_server()],
+        tool_loops: vec![("completed", 1)],
         jobs: super::JobReadings {
             totals: Some(kebne_jobs::Totals::default()),
             counts: kebne_jobs::Counts::default().all().collect(),

@@ -1,6 +1,7 @@
 //! The settings of servers of the Model Context Protocol, and the backends that they become.
 
 mod oauth;
+mod tool_loop;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +19,7 @@ use crate::settings::{
 };
 
 pub use oauth::McpOauthSettings;
+pub use tool_loop::{ModelToolsSettings, ToolLoopSettings};
 
 /// The reason why a build cannot use MCP.
 pub(crate) const NOT_BUILT: &str = "this build has no MCP: it was made without the feature `mcp`";
@@ -84,6 +86,8 @@ pub struct McpSettings {
     pub list_max: usize,
     /// What models read about the endpoint `/mcp`. Default none.
     pub instructions: String,
+    /// The bounds of calls for which the gateway calls tools.
+    pub tool_loop: ToolLoopSettings,
 }
 
 /// A server of the Model Context Protocol, whose tools are offered at `/mcp`. It has a lane of its own.
@@ -157,6 +161,7 @@ impl Default for McpSettings {
             own_tools: true,
             list_max: 200,
             instructions: String::new(),
+            tool_loop: ToolLoopSettings::default(),
         }
     }
 }
@@ -208,6 +213,7 @@ impl Validate for McpSettings {
             let message = format!("must be 0 to {LISTED_MAX}");
             errors.push(SettingsError::new(join(path, "list_max"), message));
         }
+        errors.extend(self.tool_loop.validate(&join(path, "tool_loop")));
         errors
     }
 }
@@ -425,6 +431,7 @@ pub(super) fn contradictions(
         return vec![SettingsError::new(all, NOT_BUILT)];
     }
     let mut errors = validate_each(servers, &all);
+    errors.extend(tool_loop::unknown_servers(settings, path));
     let names: Vec<&str> = servers.iter().map(|one| one.name.as_str()).collect();
     errors.extend(repeated(&names, &all, "name"));
     let prefixes: Vec<String> = servers.iter().map(McpServerSettings::prefix).collect();

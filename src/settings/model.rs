@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{
     CacheRules, FallbackSettings, HumanDuration, SettingsError, Validate, join,
+    mcp::ModelToolsSettings,
     replicas::{Affinity, Balance, Replicas},
     retrieval::ModelRetrievalSettings,
     token_budget,
@@ -54,6 +55,9 @@ pub struct ModelSettings {
     /// The collections in which each of its calls searches. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<ModelRetrievalSettings>,
+    /// The tools that the gateway calls for each of its calls. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<ModelToolsSettings>,
     /// `true` for the model that stands for a function, or for a backend beside functions. It is not written.
     #[serde(skip)]
     pub is_made: bool,
@@ -77,6 +81,7 @@ impl Default for ModelSettings {
             cache: CacheRules::default(),
             context_window: None,
             retrieval: None,
+            tools: None,
             is_made: false,
         }
     }
@@ -165,6 +170,9 @@ impl Validate for ModelSettings {
         let retrieval = self.retrieval.as_ref();
         let of_retrieval = retrieval.map(|own| own.validate(&join(path, "retrieval")));
         errors.extend(of_retrieval.unwrap_or_default());
+        let tools = self.tools.as_ref();
+        let of_tools = tools.map(|own| own.validate(&join(path, "tools")));
+        errors.extend(of_tools.unwrap_or_default());
         errors
     }
 }

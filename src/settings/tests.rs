@@ -120,6 +120,9 @@ fn the_file_shows_every_key_that_the_types_have_and_no_other() {
 fn check_mcp_servers(settings: &mut Settings) {
     if !cfg!(feature = "mcp") {
         settings.mcp_servers.clear();
+        for model in &mut settings.models {
+            model.tools = None;
+        }
     }
     // A server has a URL or a program.
     let by_url = settings.mcp_servers.iter_mut().map(|server| {

@@ -29,6 +29,8 @@ use crate::{
     surface::error::ApiError,
 };
 
+#[cfg(feature = "mcp")]
+use crate::stages::tools::Plan;
 use keep::Keep;
 pub(super) use ride::{Flyer, Ridden, ride};
 
@@ -44,6 +46,9 @@ pub(super) enum Way {
     Direct,
     /// From the cache, or with other calls.
     Shared(Box<Shared>),
+    /// In several rounds, between which the gateway calls tools.
+    #[cfg(feature = "mcp")]
+    Rounds(Box<Plan>),
 }
 
 /// A call whose answer is shared or kept.
@@ -64,7 +69,18 @@ impl Way {
     pub(super) fn asks_a_backend(&self) -> bool {
         match self {
             Self::Direct => true,
+            #[cfg(feature = "mcp")]
+            Self::Rounds(_) => true,
             Self::Shared(shared) => shared.lead.is_some(),
+        }
+    }
+
+    /// Returns `true` if the call is answered in rounds.
+    pub(super) fn is_in_rounds(&self) -> bool {
+        match self {
+            #[cfg(feature = "mcp")]
+            Self::Rounds(_) => true,
+            Self::Direct | Self::Shared(_) => false,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Calls the model through its lanes, and creates the head and body of the answer.
 
 mod finish;
+#[cfg(feature = "mcp")]
+mod rounds;
 mod source;
 mod stream_body;
 mod whole_body;
@@ -99,6 +101,11 @@ impl Stage for Lane<'_> {
         }
         // What the stages before have used of it is gone.
         routed.shaped.options.deadline = routed.shaped.time_left();
+        #[cfg(feature = "mcp")]
+        if let Way::Rounds(plan) = routed.way {
+            // On the heap, because most calls have one round.
+            return Box::pin(rounds::answer(self.state, routed.shaped, *plan)).await;
+        }
         send_shadow(self.state, &mut routed.shaped);
         let Shaped {
             call,
@@ -116,6 +123,7 @@ impl Stage for Lane<'_> {
         } = routed.shaped;
         let mut guard = routed.guard;
         let session = follow.as_ref().map(|follow| follow.session().to_owned());
+        let session = session.or_else(|| call.bond.as_deref().map(str::to_owned));
         let finish = Finish {
             follow,
             keep,
@@ -125,8 +133,10 @@ impl Stage for Lane<'_> {
         headers.extend(retrieved);
         let stream = request.stream;
         call.notes.set_sent();
-        let mut pending = match routed.way {
+        let pending = match routed.way {
             Way::Direct => self.start(model, session, request, options),
+            #[cfg(feature = "mcp")]
+            Way::Rounds(_) => return Err(ApiError::internal("rounds have no lane of their own")),
             Way::Shared(shared) => {
                 let flyer = Flyer {
                     state: self.state.clone(),
@@ -144,26 +154,40 @@ impl Stage for Lane<'_> {
             return match pending.await? {
                 Started::Lane(reply) => whole(*reply, finish, guard, headers, &call).await,
                 Started::Shared(ridden) => shared(ridden, finish, headers, &call).await,
+                #[cfg(feature = "mcp")]
+                Started::Rounds(_) => Err(ApiError::internal("a whole answer is streamed")),
             };
         }
-        // An error after a short wait still has its own status. A long wait must not look like a dead connection to
-        // proxies.
-        let settings = self.state.settings.get();
-        let opens_after = settings.stream_opens_after.0;
-        let comment_every = settings.keep_alive_comment.0;
-        let started = tokio::time::timeout(opens_after, &mut pending).await;
-        let surface = call.surface;
-        let body = StreamBody::new(call, finish, guard, comment_every);
-        let Ok(started) = started else {
-            return Ok(event_stream(headers, body.waiting(pending)));
-        };
-        let started = started?;
-        match &started {
-            Started::Lane(reply) => describe(reply, surface, &mut headers),
-            Started::Shared(ridden) => headers.extend(ridden.headers()),
-        }
-        Ok(event_stream(headers, body.begun(started)?))
+        streamed(self.state, (call, finish, guard), pending, headers).await
     }
+}
+
+/// Creates the answer of a streamed call.
+async fn streamed(
+    state: &State,
+    (call, finish, guard): (Call, Finish, Option<OutputGuard>),
+    mut pending: PendingCall,
+    mut headers: Vec<(HeaderName, HeaderValue)>,
+) -> Result<Answer, ApiError> {
+    // An error after a short wait still has its own status. A long wait must not look like a dead connection to
+    // proxies.
+    let settings = state.settings.get();
+    let opens_after = settings.stream_opens_after.0;
+    let comment_every = settings.keep_alive_comment.0;
+    let started = tokio::time::timeout(opens_after, &mut pending).await;
+    let surface = call.surface;
+    let body = StreamBody::new(call, finish, guard, comment_every);
+    let Ok(started) = started else {
+        return Ok(event_stream(headers, body.waiting(pending)));
+    };
+    let started = started?;
+    match &started {
+        Started::Lane(reply) => describe(reply, surface, &mut headers),
+        Started::Shared(ridden) => headers.extend(ridden.headers()),
+        #[cfg(feature = "mcp")]
+        Started::Rounds(_) => {}
+    }
+    Ok(event_stream(headers, body.begun(started)?))
 }
 
 /// Returns `true` if a call was with its backend when it was cut off.

@@ -8,6 +8,7 @@ use kebne_wire::{
     NativeApi,
     adjust::Author,
     inputs::Inputs,
+    mcp::McpItems,
     request::{Endpoint, Parsed, parse},
     responses::native_request,
 };
@@ -83,6 +84,8 @@ pub(super) struct Prepared {
     pub(super) writer: Option<Box<dyn AnswerWriter>>,
     /// The number of responses that are sent, and of those that were left out.
     pub(super) history: Option<(usize, u64)>,
+    /// What they say of tools of MCP servers, if the call may use such.
+    pub(super) mcp: McpItems,
 }
 
 /// Puts earlier responses into the call, and reserves a place for the new one. `only_native` is the error of a call
@@ -110,6 +113,13 @@ pub(super) async fn prepare(
             .history(owner, previous, truncates, &mut room)
             .await?;
         prepared.history = Some((history.turns(), history.left_out as u64));
+        if response
+            .call
+            .as_ref()
+            .is_some_and(|call| !call.mcp.is_empty())
+        {
+            prepared.mcp = history.mcp_items();
+        }
     }
     continue_calls(state, history, &response, parsed, only_native).await?;
     drop(room);

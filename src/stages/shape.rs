@@ -13,6 +13,7 @@ use kebne_lane::CallOptions;
 use kebne_wire::{
     file_search::FileSearch,
     inputs::Inputs,
+    mcp::McpTools,
     request::{Parsed, tokens_of},
     splice::with_model,
 };
@@ -71,6 +72,8 @@ pub(super) struct Shaped {
     pub(super) directives: Directives,
     /// The search that the tool `file_search` asks for.
     pub(super) file_search: Option<FileSearch>,
+    /// The MCP servers whose tools are called for the call here.
+    pub(super) mcp: Option<Box<McpTools>>,
     /// The headers that say what was found.
     pub(super) retrieved: Vec<(HeaderName, HeaderValue)>,
     /// The names of the hints that the call leaves out.
@@ -128,6 +131,7 @@ impl Stage for Shape<'_> {
             let preparing = self.response(owner, *response, admitted.session, both);
             (prepared, admitted.session) = preparing.await?;
             reading.writer = prepared.writer.take().unwrap_or(reading.writer);
+            continue_tools(reading.mcp.as_deref_mut(), &mut prepared);
         }
         let size_before = parsed.request.body.len();
         parsed.request.headers = admitted.forwarded;
@@ -173,6 +177,7 @@ impl Stage for Shape<'_> {
             collections: admitted.collections,
             directives: admitted.directives,
             file_search: reading.file_search,
+            mcp: reading.mcp,
             retrieved: Vec::new(),
             omitted: reading.omitted,
             only_native: reading.only_native,
@@ -301,6 +306,13 @@ impl Shape<'_> {
     }
 }
 
+/// Adds what earlier responses say of tools of MCP servers to what a call asks for.
+fn continue_tools(asked: Option<&mut McpTools>, prepared: &mut Prepared) {
+    if let Some(asked) = asked {
+        asked.items.extend(std::mem::take(&mut prepared.mcp));
+    }
+}
+
 /// Changes a call to use the model in its path.
 fn under_name(parsed: &mut Parsed, model: String) {
     if parsed.model != model {
@@ -324,7 +336,7 @@ fn options(share: Share, deadline: Deadline, request: &ModelRequest) -> CallOpti
 }
 
 /// Sets the cost of a call in tokens, with that of the bytes that were added to it, and what depends on it.
-fn estimate(options: &mut CallOptions, parsed: &Parsed, more: usize) {
+pub(super) fn estimate(options: &mut CallOptions, parsed: &Parsed, more: usize) {
     options.cost = parsed.tokens.saturating_add(tokens_of(more));
     options.cost_uncertain = parsed.output_tokens_max;
     options.hedge = parsed.changes_nothing;

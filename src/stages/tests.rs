@@ -120,6 +120,7 @@ async fn endings(state: &State) -> Vec<(String, u64)> {
             jobs: crate::metrics::JobReadings::default(),
             agents: crate::metrics::AgentReadings::default(),
             mcp: Vec::new(),
+            tool_loops: Vec::new(),
             inner_calls: crate::gateway::inner::InnerCounts::default()
                 .all()
                 .collect(),

@@ -90,6 +90,12 @@ impl Surface for OpenAi {
     }
 }
 
+/// Returns the writer that passes answers on unchanged.
+#[cfg(feature = "mcp")]
+pub(crate) fn unchanged() -> Box<dyn AnswerWriter> {
+    Box::new(AsItCame)
+}
+
 /// Reads a chat call. The tool `file_search` is taken out of it.
 fn read_chat(body: Bytes, request_id: Arc<str>) -> Result<Reading, ApiError> {
     let (body, file_search) = match take_from_chat(&body)? {

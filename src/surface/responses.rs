@@ -9,8 +9,10 @@ use bytes::{Bytes, BytesMut};
 use kebne_wire::{
     adjust::Author,
     file_search::{Found, take_from_chat},
+    mcp::McpStep,
     request::{Endpoint, parse},
     responses::{self, EventWriter, Relabel, ResponsesCall, Template, Terms},
+    tool_rounds::RoundsPart,
 };
 use serde_json::Value;
 
@@ -69,13 +71,17 @@ impl Surface for Responses {
         true
     }
 
+    fn reports_steps(&self) -> bool {
+        true
+    }
+
     fn read(
         &self,
         body: Bytes,
         _content_type: Option<&str>,
         request_id: Arc<str>,
     ) -> Result<Reading, ApiError> {
-        let file_search;
+        let (file_search, mut mcp);
         let (parsed, omitted, only_native, call, terms) = match responses::to_chat(json(&body)?) {
             Ok(mut call) => {
                 let chat = call.chat([]).to_string();
@@ -83,6 +89,7 @@ impl Surface for Responses {
                 parsed.request.author = Author::Translation;
                 let omitted = std::mem::take(&mut call.omitted);
                 file_search = call.file_search.take();
+                mcp = Some(Box::new(call.mcp.clone()));
                 let terms = call.terms.clone();
                 (parsed, omitted, None, Some(call), terms)
             }
@@ -91,6 +98,7 @@ impl Surface for Responses {
                 // The fields that admission reads have the same names.
                 let parsed = parse(Endpoint::Chat, body.clone(), request_id)?;
                 file_search = take_from_chat(&body)?.map(|(_, search)| search);
+                mcp = None;
                 (parsed, Vec::new(), Some(error.into()), None, terms)
             }
         };
@@ -101,11 +109,13 @@ impl Surface for Responses {
             call,
         };
         let writer = response.writer(response.terms.store != Some(false));
+        mcp = mcp.filter(|mcp| !mcp.is_empty());
         Ok(Reading {
             omitted,
             only_native,
             response: Some(Box::new(response)),
             file_search,
+            mcp,
             ..Reading::new(parsed, writer)
         })
     }
@@ -195,6 +205,27 @@ impl AnswerWriter for ResponseWriter {
         }
     }
 
+    fn step(&mut self, step: &McpStep) -> Bytes {
+        self.is_native.get_or_insert(false);
+        match &mut self.chat {
+            Some(chat) => chat.step(step),
+            None => Bytes::new(),
+        }
+    }
+
+    fn rounds(&mut self, parts: Vec<RoundsPart>, _whole: Bytes) -> Result<Bytes, ApiError> {
+        for part in parts {
+            match part {
+                RoundsPart::Events(events) => self.events(events)?,
+                RoundsPart::Step(step) => self.step(&step),
+            };
+        }
+        self.end()?;
+        let unreadable = || ApiError::upstream("the backend's answer cannot be read");
+        let answer = self.answer().ok_or_else(unreadable)?;
+        Ok(answer.to_string().into())
+    }
+
     fn answer(&self) -> Option<&Value> {
         if self.is_native == Some(true) {
             return self.native.response();
@@ -251,6 +282,12 @@ impl ChatWriter {
             }
         }
         Ok(out.into())
+    }
+
+    fn step(&mut self, step: &McpStep) -> Bytes {
+        let mut out = String::new();
+        self.writer.step(step, &mut out);
+        out.into()
     }
 
     fn end(&mut self) -> Result<Bytes, ApiError> {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod held;
+mod in_calls;
 mod oauth;
 mod own;
 mod tools;

@@ -52,6 +52,58 @@ async def _():
     assert answer.status == "incomplete" and answer.incomplete_details.reason == "max_output_tokens"
 
 
+MCP = {"type": "mcp", "server_label": "city-data", "require_approval": "never"}
+
+
+@check("a tool of an MCP server is called by the gateway, and the response can be continued")
+async def _():
+    answer = await response("clever", tools=[MCP])
+    kinds = [item.type for item in answer.output]
+    assert kinds == ["mcp_list_tools", "mcp_call", "message"], kinds
+    listed, call, _ = answer.output
+    assert [tool.name for tool in listed.tools] == ["weather"] and listed.server_label == "city-data"
+    assert (call.name, call.server_label, call.status) == ("weather", "city-data", "completed")
+    assert (call.arguments, call.output, call.error) == ('{"city": "Kiruna"}', "-12 degrees in Kiruna", None)
+    assert answer.output_text == "Hello, good day" and answer.usage.total_tokens == 14
+    again = await response("clever", previous_response_id=answer.id, tools=[MCP], tool_choice="none")
+    assert again.output_text == "Hello, good day"
+
+
+@check("a stream reports the list and the call of an MCP server with the types of the library")
+async def _():
+    events = [event async for event in await response("clever", tools=[MCP], stream=True)]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    names = [event.type.removeprefix("response.") for event in events]
+    steps = [name for name in names if name.startswith("mcp")]
+    assert steps == [
+        "mcp_list_tools.in_progress", "mcp_list_tools.completed", "mcp_call.in_progress",
+        "mcp_call_arguments.delta", "mcp_call_arguments.done", "mcp_call.completed",
+    ], steps
+    kinds = {event.type: type(event).__name__ for event in events}
+    assert kinds["response.mcp_call.completed"] == "ResponseMcpCallCompletedEvent", kinds
+    done = next(event for event in events if event.type == "response.mcp_call_arguments.done")
+    assert done.arguments == '{"city": "Kiruna"}'
+    assert events[-1].response.output[1].output == "-12 degrees in Kiruna"
+    async with client().responses.stream(model="clever", input="hello", tools=[MCP]) as stream:
+        final = await stream.get_final_response()
+    assert final.output_text == "Hello, good day"
+
+
+@check("a call that needs an approval waits for it, and a server that is not configured is refused")
+async def _():
+    tool = MCP | {"require_approval": "always"}
+    answer = await response("clever", tools=[tool])
+    asked_for = answer.output[-1]
+    assert (asked_for.type, asked_for.name) == ("mcp_approval_request", "weather")
+    decision = {"type": "mcp_approval_response", "approval_request_id": asked_for.id, "approve": True}
+    approved = await response("clever", previous_response_id=answer.id, tools=[tool], input=[decision])
+    call = approved.output[0]
+    assert (call.type, call.approval_request_id, call.output) == ("mcp_call", asked_for.id, "-12 degrees in Kiruna")
+    remote = MCP | {"server_url": "http://127.0.0.1:1/mcp"}
+    error = await raises(openai.BadRequestError, response("clever", tools=[remote]), 400)
+    assert error.param == "tools[0].server_url"
+
+
 @check("a tool is called, and its result goes back")
 async def _():
     answer = await response("tools", tools=[WEATHER], tool_choice="required")

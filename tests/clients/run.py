@@ -234,6 +234,7 @@ def start(kebne, folder, template):
     config = config.replace("@CLEVER@", serve(Clever)).replace("@REFUSING@", serve(Refusing))
     config = config.replace("@NATIVE@", serve(NativeResponses)).replace("@CITING@", serve(Citing))
     config = config.replace("@RERANKING@", serve(Reranking))
+    config = config.replace("@PYTHON@", sys.executable).replace("@HERE@", str(HERE.resolve()))
     path = pathlib.Path(folder) / "gateway.toml"
     path.write_text(config)
     command = [kebne, "serve", "--config", str(path), "--listen", "127.0.0.1:0"]

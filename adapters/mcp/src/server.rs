@@ -161,12 +161,22 @@ impl McpServer {
         Ok(approved)
     }
 
+    /// Returns its state: `starting`, `up` or `down`.
+    pub fn state(&self) -> &'static str {
+        match &*self.inner.link.borrow() {
+            Link::Starting => "starting",
+            Link::Up { .. } => "up",
+            Link::Down(_) => "down",
+        }
+    }
+
     /// Returns the server as operators see it.
     pub fn report(&self) -> ServerReport {
-        let (state, protocol, reason) = match &*self.inner.link.borrow() {
-            Link::Starting => ("starting", String::new(), None),
-            Link::Up { version, .. } => ("up", version.clone(), None),
-            Link::Down(fault) => ("down", String::new(), Some(fault.to_string())),
+        let state = self.state();
+        let (protocol, reason) = match &*self.inner.link.borrow() {
+            Link::Starting => (String::new(), None),
+            Link::Up { version, .. } => (version.clone(), None),
+            Link::Down(fault) => (String::new(), Some(fault.to_string())),
         };
         let list = read(&self.inner.list);
         let offered = list.offered.iter().map(|tool| report(tool, false));

@@ -71,7 +71,8 @@ impl Later {
         let id = request_id::of(&asked.http);
         let answer = match self {
             Self::Job(wait) => by_job(&state, asked, wait).await,
-            Self::IfLong => live_or_job(&state, asked).await,
+            // On the heap, because it holds the futures of all stages.
+            Self::IfLong => Box::pin(live_or_job(&state, asked)).await,
         };
         answer.unwrap_or_else(|error| error.response(surface, &id, fastrand::f64()))
     }

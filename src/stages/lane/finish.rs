@@ -4,6 +4,8 @@
 use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
+#[cfg(feature = "mcp")]
+use kebne_wire::tool_rounds::RoundsPart;
 
 use crate::{
     memory::hold_like,
@@ -40,15 +42,35 @@ impl Finish {
             Some(follow) => Some(follow.keep_whole(body.clone()).await?),
             None => None,
         };
-        let mut body = hold_like(body.clone(), self.writer.whole(body)?);
+        let body = hold_like(body.clone(), self.writer.whole(body)?);
+        Ok((self.kept(body).await?, turn))
+    }
+
+    /// As [`Finish::whole`], for an answer of several rounds.
+    #[cfg(feature = "mcp")]
+    pub(super) async fn rounds(
+        &mut self,
+        parts: Vec<RoundsPart>,
+        body: Bytes,
+    ) -> Result<(Bytes, Option<u64>), ApiError> {
+        let turn = match self.follow.take() {
+            Some(follow) => Some(follow.keep_whole(body.clone()).await?),
+            None => None,
+        };
+        let body = self.writer.rounds(parts, body)?;
+        Ok((self.kept(body).await?, turn))
+    }
+
+    /// Keeps the response that was written, if it is one that is kept. Returns what is sent.
+    async fn kept(&mut self, body: Bytes) -> Result<Bytes, ApiError> {
         if let (Some(keep), Some(answer)) = (self.keep.take(), self.writer.answer()) {
             let mut answer = answer.clone();
             if !keep.keep(answer.clone()).await? {
                 answer["store"] = false.into();
-                body = answer.to_string().into();
+                return Ok(answer.to_string().into());
             }
         }
-        Ok((body, turn))
+        Ok(body)
     }
 
     /// Writes complete events.

@@ -4,6 +4,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use kebne_lane::{CallGuard, Ending};
+#[cfg(feature = "mcp")]
+use kebne_wire::{mcp::McpStep, tool_rounds::RoundsPart};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -14,18 +16,27 @@ use crate::{
     surface::error::ApiError,
 };
 
+#[cfg(feature = "mcp")]
+use crate::stages::tools::{RoundsItem, RoundsStream};
+
 /// An answer that has begun.
 pub(super) enum Started {
     /// From a lane.
     Lane(Box<GatewayReply>),
     /// Shared, or kept.
     Shared(Ridden),
+    /// In rounds.
+    #[cfg(feature = "mcp")]
+    Rounds(Box<RoundsStream>),
 }
 
 /// A part of a stream.
 pub(super) enum Item {
     /// Complete events.
     Events(Bytes),
+    /// A step with a tool.
+    #[cfg(feature = "mcp")]
+    Step(McpStep),
     /// The answer is complete.
     End,
     /// The rest is lost.
@@ -40,6 +51,9 @@ pub(super) enum Source {
     Lane(mpsc::Receiver<StreamItem>, CallGuard),
     /// An answer that is shared or was kept. Others count its ending in the lane.
     Shared(Rider),
+    /// Rounds, each of which counts its own endings.
+    #[cfg(feature = "mcp")]
+    Rounds(Box<RoundsStream>),
 }
 
 impl Source {
@@ -56,6 +70,13 @@ impl Source {
                 RideItem::End => Item::End,
                 RideItem::Lost(error) => Item::Lost(error),
             },
+            #[cfg(feature = "mcp")]
+            Self::Rounds(rounds) => match std::task::ready!(rounds.poll_next(task)) {
+                RoundsItem::Part(RoundsPart::Events(events)) => Item::Events(events),
+                RoundsItem::Part(RoundsPart::Step(step)) => Item::Step(step),
+                RoundsItem::End => Item::End,
+                RoundsItem::Lost(error) => Item::Lost(error),
+            },
         };
         Poll::Ready(item)
     }
@@ -65,6 +86,8 @@ impl Source {
         match self {
             Self::Lane(_, guard) => guard.finish(ending),
             Self::Shared(_) => ending,
+            #[cfg(feature = "mcp")]
+            Self::Rounds(_) => ending,
         }
     }
 
@@ -73,6 +96,8 @@ impl Source {
         match self {
             Self::Lane(_, guard) => guard.leave(),
             Self::Shared(_) => Ending::Cancelled,
+            #[cfg(feature = "mcp")]
+            Self::Rounds(_) => Ending::Cancelled,
         }
     }
 
@@ -81,6 +106,8 @@ impl Source {
         match self {
             Self::Lane(_, guard) => guard.verdict(),
             Self::Shared(_) => None,
+            #[cfg(feature = "mcp")]
+            Self::Rounds(_) => None,
         }
     }
 }

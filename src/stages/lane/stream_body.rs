@@ -117,6 +117,11 @@ impl StreamBody {
                 self.state = State::Streaming(Source::Shared(ridden.rider));
                 return Ok(());
             }
+            #[cfg(feature = "mcp")]
+            Started::Rounds(rounds) => {
+                self.state = State::Streaming(Source::Rounds(rounds));
+                return Ok(());
+            }
         };
         let usage = reply.reply.response().usage.clone();
         self.call.notes.set_usage(usage);
@@ -276,6 +281,8 @@ impl StreamBody {
         let Some(guarded) = &mut self.guarded else {
             return match item {
                 Item::Events(events) => self.pass(events),
+                #[cfg(feature = "mcp")]
+                Item::Step(step) => self.finish.writer.step(&step),
                 end => self.on_end(end),
             };
         };
@@ -305,6 +312,8 @@ impl StreamBody {
             Item::End => self.finished(),
             Item::Lost(error) => self.fail(&error),
             Item::Events(events) => self.pass(events),
+            #[cfg(feature = "mcp")]
+            Item::Step(step) => self.finish.writer.step(&step),
             Item::Died => self.ended_by_lane(),
         }
     }

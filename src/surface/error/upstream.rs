@@ -358,6 +358,13 @@ impl ApiError {
         self.never()
     }
 
+    /// The call has failed after a tool was called for it: who makes it again may have it called twice.
+    #[cfg(feature = "mcp")]
+    #[must_use]
+    pub fn after_acts(self) -> Self {
+        self.never()
+    }
+
     /// The call has come back to a gateway that it had come through.
     pub fn loop_detected() -> Self {
         let message = "the call goes in a circle: a backend, a route's service or a guard leads back to a gateway that has sent the call";

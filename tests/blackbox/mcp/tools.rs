@@ -11,7 +11,7 @@ use super::{
 use crate::program::{CHAT, folder};
 
 /// A server of the era of sessions by standard input and output, in the language of the shell. Its tool returns the variable `TOKEN`.
-const SCRIPT: &str = r#"
+pub(super) const SCRIPT: &str = r#"
 while IFS= read -r line; do
   id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
   say() { printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$1"; }
