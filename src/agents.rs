@@ -8,6 +8,7 @@ mod function;
 mod model;
 mod search;
 mod session;
+mod streamed;
 mod view;
 
 use std::sync::{Arc, Weak};

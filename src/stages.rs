@@ -47,7 +47,7 @@ use crate::{
 
 pub(crate) use route::explain;
 pub(crate) use share::origin;
-pub(crate) use whole::{Answered, Meaning, answer};
+pub(crate) use whole::{Answered, Meaning, answer, answer_in_parts};
 
 use account::{Account, Held};
 use admit::Admit;

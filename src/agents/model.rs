@@ -18,6 +18,7 @@ use kebne_agents::{
 };
 use serde_json::{Value, json};
 
+use super::streamed::{Streamed, is_streamed};
 use crate::{
     agents::caller::RunCaller,
     caller::Caller,
@@ -57,10 +58,17 @@ impl GatewayModel {
         let revoked = || ModelError::last("the key that started the run is not accepted any more");
         let arrival = self.arrival(&state, ask, caller.ok_or_else(revoked)?)?;
         let size_max = state.settings.get().answers_size_max.as_usize();
+        let mut streamed = Streamed::default();
+        let on_part = |part: &[u8]| streamed.read(part, &ask.text);
         // On the heap, because it holds the futures of all stages.
-        let answered = Box::pin(stages::answer(&state, arrival, size_max)).await;
+        let answering = stages::answer_in_parts(&state, arrival, size_max, on_part);
+        let answered = Box::pin(answering).await;
         match answered.ending {
+            Meaning::Answer if is_streamed(&answered) => streamed.reply(&answered),
             Meaning::Answer => reply(&answered),
+            Meaning::Failed if is_streamed(&answered) => {
+                Err(ModelError::again(streamed.failure(), AGAIN))
+            }
             Meaning::Final => Err(last(&answered)),
             // It goes in a circle however often it is made.
             Meaning::Failed if answered.status == StatusCode::LOOP_DETECTED => Err(last(&answered)),
@@ -106,6 +114,11 @@ impl GatewayModel {
         }
         if ask.tokens_left < BOUNDED_BELOW {
             body["max_tokens"] = json!(ask.tokens_left);
+        }
+        // A whole answer can be repeated until it is there, so that only one that somebody reads meanwhile is streamed.
+        if ask.is_followed {
+            body["stream"] = true.into();
+            body["stream_options"] = json!({"include_usage": true});
         }
         body
     }

@@ -1,16 +1,16 @@
 //! A call whose answer is kept as a whole, and what its ending means for another attempt.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use actix_web::{
-    body::to_bytes_limited,
+    body::{BoxBody, MessageBody as _},
     http::{
         StatusCode,
         header::{CONTENT_TYPE, HeaderMap},
     },
     web::Data,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kebne_lane::Ending;
 
 use crate::{
@@ -52,39 +52,64 @@ pub(crate) enum Meaning {
 }
 
 /// Serves a call and reads its answer to the end. An answer of more than `size_max` bytes is an error.
-pub(crate) async fn answer(state: &Data<State>, arrival: Arrival, size_max: usize) -> Answered {
+pub(crate) fn answer(
+    state: &Data<State>,
+    arrival: Arrival,
+    size_max: usize,
+) -> impl Future<Output = Answered> {
+    answer_in_parts(state, arrival, size_max, |_| {})
+}
+
+/// As [`answer`]; each part of the answer is also given to `on_part` when it arrives.
+pub(crate) async fn answer_in_parts(
+    state: &Data<State>,
+    arrival: Arrival,
+    size_max: usize,
+    on_part: impl FnMut(&[u8]),
+) -> Answered {
     let (surface, id) = (arrival.surface, std::sync::Arc::clone(&arrival.id));
     let (response, notes) = respond(state, arrival).await;
     let (head, body) = response.into_parts();
-    let read = to_bytes_limited(body, size_max).await;
+    let read = read_body(body, size_max, on_part).await;
     let headers = head.headers();
     let content_type = headers.get(CONTENT_TYPE);
     let content_type = content_type.and_then(|kind| kind.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
-    match read {
-        Ok(body) => {
-            let ending = notes.ending().unwrap_or(Ending::Cancelled);
-            // A body that breaks off is an error that its call has noted.
-            let body = body.unwrap_or_default();
-            Answered {
-                status: head.status(),
-                content_type,
-                body,
-                consumed: notes.consumed(),
-                ending: meaning(ending, head.status(), headers),
-            }
-        }
-        Err(_too_large) => {
-            let error = ApiError::result_too_large(size_max);
-            Answered {
-                status: error.status(),
-                content_type: "application/json".to_owned(),
-                body: surface.error_body(&error, &id),
-                ending: Meaning::Final,
-                consumed: notes.consumed(),
-            }
-        }
+    let Some(body) = read else {
+        let error = ApiError::result_too_large(size_max);
+        return Answered {
+            status: error.status(),
+            content_type: "application/json".to_owned(),
+            body: surface.error_body(&error, &id),
+            ending: Meaning::Final,
+            consumed: notes.consumed(),
+        };
+    };
+    let ending = notes.ending().unwrap_or(Ending::Cancelled);
+    Answered {
+        status: head.status(),
+        content_type,
+        body,
+        consumed: notes.consumed(),
+        ending: meaning(ending, head.status(), headers),
     }
+}
+
+/// Reads a body to its end; `None` if it is larger than it may be. One that breaks off is an error that its call has noted.
+async fn read_body(
+    mut body: BoxBody,
+    size_max: usize,
+    mut on_part: impl FnMut(&[u8]),
+) -> Option<Bytes> {
+    let mut whole = BytesMut::new();
+    while let Some(Ok(part)) = poll_fn(|task| Pin::new(&mut body).poll_next(task)).await {
+        if whole.len() + part.len() > size_max {
+            return None;
+        }
+        on_part(&part);
+        whole.extend_from_slice(&part);
+    }
+    Some(whole.freeze())
 }
 
 /// Returns what the ending of a call means.

@@ -1,6 +1,7 @@
 //! Agents: runs by the API, agents as models and as targets of routes, humans, tenants, and a kill in the middle.
 
 mod attended;
+mod followed;
 mod tools;
 
 use std::{

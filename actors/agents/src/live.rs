@@ -37,6 +37,13 @@ impl Followers {
         receiver
     }
 
+    /// Returns `true` if a run has readers.
+    pub(crate) fn has(&self, run: &str) -> bool {
+        let runs = self.runs();
+        runs.get(run)
+            .is_some_and(|sender| sender.receiver_count() > 0)
+    }
+
     /// Tells the readers of a run.
     pub(crate) fn tell(&self, run: &str, live: Live) {
         let mut runs = self.runs();

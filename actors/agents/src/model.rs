@@ -30,6 +30,8 @@ pub struct Ask {
     pub tools: Vec<ToolSpec>,
     /// The tokens that are left in the budget of the run. An answer should not be longer.
     pub tokens_left: u64,
+    /// `true` if somebody reads the text while it is written.
+    pub is_followed: bool,
     /// Takes pieces of text as they arrive. A model that does not stream need not use it.
     pub text: TextSink,
 }

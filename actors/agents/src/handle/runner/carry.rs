@@ -83,6 +83,7 @@ pub(super) fn ask(
             tools.specs()
         },
         tokens_left: run.left(agents.now()).tokens,
+        is_followed: agents.followers().has(&run.id),
         text: Arc::new(move |text: &str| teller.followers().tell(&id, Live::Text(text.into()))),
     };
     async move {
