@@ -315,6 +315,10 @@ impl Settings {
             let at = join(path, "accounts.store");
             errors.push(SettingsError::new(at, redis::NOT_BUILT));
         }
+        if self.cache.store == CacheStoreKind::Redis && !cfg!(feature = "redis") {
+            let at = join(path, "cache.store");
+            errors.push(SettingsError::new(at, redis::NOT_BUILT));
+        }
         errors
     }
 

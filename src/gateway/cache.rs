@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use kebne_actors::ActorRef;
-use kebne_answer_cache::{AnswerCache, CacheParts, CacheSettings, CacheStoreKind, Keyring};
+use kebne_answer_cache::{
+    AnswerCache, CacheParts, CacheSettings, CacheStoreKind, Keyring, OpenStore,
+};
 
+#[cfg(not(feature = "redis"))]
+use crate::settings::redis;
 use crate::{
     gateway::{StartError, context::keyring_of},
     settings::{Environment, Settings},
+    sharing::ShareError,
     supervisor::Supervisor,
     unix_time,
 };
@@ -38,7 +43,13 @@ pub(super) fn start(
         keyring: keyring.map_err(|(key, reason)| failed(key, reason))?,
         clock: Arc::new(unix_time::millis),
     };
-    let cache = AnswerCache::new(supervisor, parts);
+    let cache = match settings.cache.store {
+        CacheStoreKind::Memory | CacheStoreKind::Sqlite => AnswerCache::new(supervisor, parts),
+        CacheStoreKind::Redis => {
+            let open = open_shared(settings, environment, parts.keyring.clone())?;
+            AnswerCache::with_store(supervisor, parts, open)
+        }
+    };
     match cache.check() {
         Err(error @ kebne_answer_cache::StoreError::Failed(_)) => {
             tracing::error!(%error, "the cache cannot be read now");
@@ -46,4 +57,32 @@ pub(super) fn start(
         checked => checked.map_err(|error| failed("path", error.to_string()))?,
     }
     Ok(cache)
+}
+
+/// Returns what opens the store that several gateways share. The server need not be there yet.
+#[cfg(feature = "redis")]
+fn open_shared(
+    settings: &Settings,
+    environment: &dyn Environment,
+    keyring: Option<Keyring>,
+) -> Result<OpenStore, ShareError> {
+    use kebne_answer_cache::{Bounds, CacheStore, StoreError};
+
+    let options = crate::redis::options(&settings.redis, environment)?;
+    let bounds = Bounds::of(&settings.cache);
+    Ok(Arc::new(move || {
+        let store = kebne_redis::RedisAnswers::new(&options, keyring.clone(), bounds);
+        let store = store.map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(Box::new(store) as Box<dyn CacheStore>)
+    }))
+}
+
+#[cfg(not(feature = "redis"))]
+fn open_shared(
+    _settings: &Settings,
+    _environment: &dyn Environment,
+    _keyring: Option<Keyring>,
+) -> Result<OpenStore, ShareError> {
+    // The check of the settings refuses it before.
+    Err(ShareError::new("cache.store", redis::NOT_BUILT))
 }

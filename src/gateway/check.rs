@@ -9,6 +9,8 @@ use crate::{
     settings::{BaseUrl, Environment, Settings, SettingsError, functions, mcp, routes},
     tls,
 };
+#[cfg(feature = "redis")]
+use kebne_answer_cache::CacheStoreKind;
 
 /// The port of a process that has not started yet.
 const PORT: u16 = 1;
@@ -50,7 +52,9 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
         }
     }
     #[cfg(feature = "redis")]
-    if (settings.share.by == ShareBy::Redis || settings.accounts.store == AccountsStore::Redis)
+    if (settings.share.by == ShareBy::Redis
+        || settings.accounts.store == AccountsStore::Redis
+        || settings.cache.store == CacheStoreKind::Redis)
         && let Err(error) = crate::redis::connect(&settings.redis, environment)
     {
         let at = format!("redis.{}", error.key);

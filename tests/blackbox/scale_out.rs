@@ -3,6 +3,8 @@
 #[cfg(feature = "redis")]
 mod accounts;
 #[cfg(feature = "redis")]
+mod answers;
+#[cfg(feature = "redis")]
 mod redis;
 
 use std::{

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod actor;
+#[cfg(any(test, feature = "testkit"))]
+pub mod contract;
 mod handle;
 mod memory;
 mod model;
@@ -16,7 +18,7 @@ pub use model::{
 };
 pub use settings::{CacheSettings, CacheStoreKind};
 pub use sqlite::{Place, SqliteStore};
-pub use store::{Bounds, CacheStore, OpenStore};
+pub use store::{Bounds, COMPARED_MAX, CacheStore, GROUPS_MAX, OpenStore, nearest};
 
 #[cfg(test)]
 mod tests;

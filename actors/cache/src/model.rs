@@ -130,3 +130,39 @@ impl Entry {
         u64::try_from(size).unwrap_or(u64::MAX)
     }
 }
+
+impl Meaning {
+    /// Returns the bytes of a question and of the key of its answer, without the group.
+    pub fn to_bytes(&self, key: Key) -> Vec<u8> {
+        let mut bytes = key.0.to_vec();
+        for text in [&self.space, &self.question] {
+            let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        bytes.extend_from_slice(&self.vector.to_bytes());
+        bytes
+    }
+
+    /// Reads the bytes of a question of a group, and of the key of its answer.
+    pub fn from_bytes(bytes: &[u8], group: Key) -> Option<(Key, Self)> {
+        let (key, rest) = bytes.split_first_chunk::<32>()?;
+        let (space, rest) = read_text(rest)?;
+        let (question, rest) = read_text(rest)?;
+        let vector = Vector::from_bytes(rest).ok()?;
+        let meaning = Self {
+            group,
+            question,
+            space,
+            vector,
+        };
+        Some((Key(*key), meaning))
+    }
+}
+
+fn read_text(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (text, rest) = rest.split_at_checked(length)?;
+    Some((String::from_utf8(text.to_vec()).ok()?, rest))
+}

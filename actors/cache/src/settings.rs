@@ -14,17 +14,19 @@ pub enum CacheStoreKind {
     Memory,
     /// In a file.
     Sqlite,
+    /// In a server of Redis or Valkey, with other gateways.
+    Redis,
 }
 
 /// Settings of the store of answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheSettings {
-    /// Where answers are kept: `memory` or `sqlite`. Default `memory`.
+    /// Where answers are kept: `memory`, `sqlite` or `redis`. Default `memory`.
     pub store: CacheStoreKind,
     /// The file, created with the first answer. Default `kebne-data/cache.sqlite`, relative to the working directory.
     pub path: PathBuf,
-    /// The environment variable with the key that encrypts the file, 64 hexadecimal digits. If the variable is not set, the file is not
+    /// The environment variable with the key that encrypts the answers in a file or in Redis, 64 hexadecimal digits. If the variable is not set, they are not
     /// encrypted. Default `KEBNE_CONTEXT_KEY`, the key of sessions.
     pub key_env: String,
     /// The file with this key, in place of `key_env`. Default none.

@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// The answers of one group that are compared with a question, the newest first.
-pub(crate) const COMPARED_MAX: usize = 1000;
+pub const COMPARED_MAX: usize = 1000;
 /// The groups of an owner of which is kept what was learned; those that were used least recently go first.
-pub(crate) const GROUPS_MAX: usize = 1000;
+pub const GROUPS_MAX: usize = 1000;
 
 /// Opens a store.
 pub type OpenStore = Arc<dyn Fn() -> Result<Box<dyn CacheStore>, StoreError> + Send + Sync>;
@@ -115,7 +115,7 @@ pub trait CacheStore: Send {
 }
 
 /// Returns those of `candidates` that are at least `least` similar, the most similar first.
-pub(crate) fn nearest(
+pub fn nearest(
     candidates: impl Iterator<Item = Candidate>,
     (least, limit): (f32, usize),
 ) -> Vec<Candidate> {

@@ -6,12 +6,14 @@
 #![doc = include_str!("../README.md")]
 
 mod accounts;
+mod answers;
 mod blocking;
 mod connection;
 mod leases;
 mod options;
 
 pub use accounts::RedisAccounts;
+pub use answers::RedisAnswers;
 pub use connection::{RedisConnection, RedisFault};
 pub use leases::RedisLeases;
 pub use options::{Options, OptionsError};

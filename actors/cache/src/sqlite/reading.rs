@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{Result, SqliteStore, number, owners::hide, stored};
 use crate::{
-    model::{Candidate, Count, Entry, StoreError},
+    model::{Candidate, Count, Entry, Meaning, StoreError},
     store::{COMPARED_MAX, nearest},
 };
 
@@ -103,12 +103,12 @@ impl SqliteStore {
             let about = about_meaning(owner, &hidden);
             let plain = self.file.open(owner, &sealed, &about)?;
             let broken = || StoreError::Damaged(format!("`{about}` cannot be read"));
-            let (key, found_space, question, found) = read_meaning(&plain).ok_or_else(broken)?;
-            if found_space == space {
+            let (key, found) = Meaning::from_bytes(&plain, group).ok_or_else(broken)?;
+            if found.space == space {
                 candidates.push(Candidate {
                     key,
-                    question,
-                    similarity: found.cosine(vector),
+                    question: found.question,
+                    similarity: found.vector.cosine(vector),
                 });
             }
         }
@@ -148,20 +148,4 @@ impl SqliteStore {
         })?;
         Ok(counts.collect::<rusqlite::Result<_>>()?)
     }
-}
-
-/// Returns the parts of a question: the key, the space, the text and the vector.
-fn read_meaning(plain: &[u8]) -> Option<(Key, String, String, Vector)> {
-    let (key, rest) = plain.split_first_chunk::<32>()?;
-    let (space, rest) = read_text(rest)?;
-    let (question, rest) = read_text(rest)?;
-    let vector = Vector::from_bytes(rest).ok()?;
-    Some((Key(*key), space, question, vector))
-}
-
-fn read_text(bytes: &[u8]) -> Option<(String, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let (text, rest) = rest.split_at_checked(length)?;
-    Some((String::from_utf8(text.to_vec()).ok()?, rest))
 }

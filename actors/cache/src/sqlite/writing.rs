@@ -10,7 +10,7 @@ use super::{
     stored,
 };
 use crate::{
-    model::{Entry, Erased, Meaning, Scope},
+    model::{Entry, Erased, Scope},
     store::GROUPS_MAX,
 };
 
@@ -33,7 +33,7 @@ impl SqliteStore {
             .map(|meaning| hide(&key, meaning.group));
         let meaning = match &entry.meaning {
             Some(meaning) => {
-                let plain = plain_meaning(entry.key, meaning);
+                let plain = meaning.to_bytes(entry.key);
                 Some(key.seal(&plain, &about_meaning(owner, &hidden))?)
             }
             None => None,
@@ -205,16 +205,4 @@ impl SqliteStore {
         }
         Ok(bytes >= PART_MAX)
     }
-}
-
-/// Returns a question as it is encrypted.
-fn plain_meaning(key: Key, meaning: &Meaning) -> Vec<u8> {
-    let mut plain = key.0.to_vec();
-    for text in [&meaning.space, &meaning.question] {
-        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        plain.extend_from_slice(&length.to_le_bytes());
-        plain.extend_from_slice(text.as_bytes());
-    }
-    plain.extend_from_slice(&meaning.vector.to_bytes());
-    plain
 }

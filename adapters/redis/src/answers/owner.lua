@@ -1,0 +1,11 @@
+-- Returns the number of the owner ARGV[1] and its sealed key; 0 if it has none and ARGV[2] is '0', else it gets one.
+local number = call('HGET', P .. 'owners', ARGV[1])
+if not number then
+  if ARGV[2] == '0' then
+    return { 0, '' }
+  end
+  number = call('INCR', P .. 'last')
+  call('HSET', P .. 'owners', ARGV[1], number)
+  call('HSET', P .. 'names', number, ARGV[1])
+end
+return { tonumber(number), call('HGET', P .. 'keys', number) or '' }
