@@ -52,9 +52,7 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
         }
     }
     #[cfg(feature = "redis")]
-    if (settings.share.by == ShareBy::Redis
-        || settings.accounts.store == AccountsStore::Redis
-        || settings.cache.store == CacheStoreKind::Redis)
+    if uses_redis(settings)
         && let Err(error) = crate::redis::connect(&settings.redis, environment)
     {
         let at = format!("redis.{}", error.key);
@@ -93,4 +91,12 @@ pub fn check(settings: &Settings, environment: &dyn Environment) -> Vec<Settings
         }
     }
     errors
+}
+
+/// Returns `true` if something is kept in Redis.
+#[cfg(feature = "redis")]
+fn uses_redis(settings: &Settings) -> bool {
+    settings.share.by == ShareBy::Redis
+        || settings.accounts.store == AccountsStore::Redis
+        || settings.cache.store == CacheStoreKind::Redis
 }

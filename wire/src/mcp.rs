@@ -133,7 +133,7 @@ impl McpTools {
             return Ok(None);
         }
         match choice["type"].as_str() {
-            Some(TOOL) => {
+            Some(TOOL) if !self.servers.is_empty() => {
                 let mut choice = Fields::of(choice.clone(), path)?;
                 choice.take("type");
                 let label = choice.require_text("server_label")?;

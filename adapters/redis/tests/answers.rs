@@ -15,8 +15,8 @@ use server::{KINDS, Server};
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const OTHER_KEY: &str = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-fn keyring(hex: &str) -> Option<Keyring> {
-    Some(Keyring::from_hex(hex).unwrap())
+fn keyring(hex: &str) -> Keyring {
+    Keyring::from_hex(hex).unwrap()
 }
 
 fn open(options: &Options, keyring: Option<Keyring>) -> RedisAnswers {
@@ -72,7 +72,7 @@ fn they_keep_the_contract() {
     for kind in KINDS {
         let server = Server::start(kind);
         let mut number = 0;
-        for keyring in [None, keyring(KEY)] {
+        for keyring in [None, Some(keyring(KEY))] {
             contract::check(|| {
                 number += 1;
                 let options = Options {
@@ -90,8 +90,8 @@ fn an_answer_of_one_gateway_is_found_by_the_other_and_what_one_erases_is_gone_fo
     for kind in KINDS {
         let server = Server::start(kind);
         let options = server.options();
-        let mut one = open(&options, keyring(KEY));
-        let mut other = open(&options, keyring(KEY));
+        let mut one = open(&options, Some(keyring(KEY)));
+        let mut other = open(&options, Some(keyring(KEY)));
         one.keep("ann", entry(1, "one"), 1000).unwrap();
         let found = other.look("ann", Key([1; 32]), 1500).unwrap().unwrap();
         assert_eq!(&*found.body, b"one", "{kind}");
@@ -114,7 +114,7 @@ fn an_answer_of_one_gateway_is_found_by_the_other_and_what_one_erases_is_gone_fo
 fn the_server_holds_no_text_and_opens_with_no_other_key() {
     let server = Server::start(KINDS[0]);
     let options = server.options();
-    let mut store = open(&options, keyring(KEY));
+    let mut store = open(&options, Some(keyring(KEY)));
     store.keep("ann", entry(7, "a secret"), 1000).unwrap();
     let group = ("m", Key([200; 32]));
     store
@@ -124,14 +124,14 @@ fn the_server_holds_no_text_and_opens_with_no_other_key() {
     assert!(has(&all, b"ann") && !has(&all, b"secret") && !has(&all, &[7; 32]));
     assert!(!has(&all, "07".repeat(32).as_bytes()));
 
-    for wrong in [keyring(OTHER_KEY), None] {
+    for wrong in [Some(keyring(OTHER_KEY)), None] {
         let found = open(&options, wrong).look("ann", Key([7; 32]), 1500);
         assert!(matches!(found, Err(StoreError::Damaged(_))), "{found:?}");
     }
-    let both = Keyring::from_hex(OTHER_KEY).unwrap().with_old(KEY).unwrap();
+    let both = keyring(OTHER_KEY).with_old(KEY).unwrap();
     let mut store = open(&options, Some(both));
     assert!(store.look("ann", Key([7; 32]), 1500).unwrap().is_some());
-    let mut store = open(&options, keyring(OTHER_KEY));
+    let mut store = open(&options, Some(keyring(OTHER_KEY)));
     assert!(store.look("ann", Key([7; 32]), 1500).unwrap().is_some());
     store.erase(&Scope::default()).unwrap();
     assert!(!has(&dump(&options), b"ann"));
