@@ -36,7 +36,7 @@ const LEAST: usize = 4 << 10;
 /// What a connection takes while it receives a large body, beside the body: the state of the call, the 8 KiB that are read
 /// at once, what waits to be taken from them, and the smaller buffers in which the body was before and which the
 /// allocator has not given back.
-const BUFFER: usize = 40 << 10;
+const BUFFER: usize = 44 << 10;
 
 /// The budget of bytes in request bodies; shared by all threads.
 #[derive(Clone, Debug)]

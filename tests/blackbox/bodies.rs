@@ -159,7 +159,7 @@ fn what_slow_chunked_uploads_take_of_the_budget_covers_the_memory_of_their_conne
         let chunk = format!("{size:x}\r\n{}\r\n", " ".repeat(size));
         send_on_each(&program, &mut connections, chunk.as_bytes());
         arrived += size;
-        let share = (arrived.next_power_of_two() + (40 << 10)) * connections.len();
+        let share = (arrived.next_power_of_two() + (44 << 10)) * connections.len();
         program.await_metric(&format!("kebne_body_bytes {share}.0"));
         let more = program.memory("RssAnon") - before;
         let charged = u64::try_from(share >> 10).unwrap();

@@ -8,7 +8,7 @@ use kebne_kafka::{KafkaBus, Options};
 use crate::server::{Server, connected};
 
 /// The longest wait for a message that must come: a member that is gone is missed after its session of six seconds.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 fn subscription() -> Subscription {
     Subscription {
