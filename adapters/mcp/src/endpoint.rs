@@ -33,7 +33,7 @@ pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The ending of a call without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallEnding {
-    /// There is no such tool or resource, or the caller must not use it.
+    /// The tool or the resource does not exist, or the caller must not use it.
     Unknown(String),
     /// The arguments do not fit.
     Invalid(String),

@@ -51,7 +51,7 @@ pub enum Fault {
     /// It asked the caller for something that the gateway does not pass on.
     #[error("the server asks its caller for input, which is not passed on")]
     AsksBack,
-    /// There is no such tool, or it is not offered.
+    /// The tool does not exist or is not offered.
     #[error("there is no tool `{0}`")]
     NoTool(String),
     /// The tool has changed since it was approved.
