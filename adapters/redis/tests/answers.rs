@@ -138,6 +138,23 @@ fn the_server_holds_no_text_and_opens_with_no_other_key() {
 }
 
 #[test]
+fn the_number_of_an_owner_is_nobody_elses_after_the_server_has_lost_everything() {
+    let server = Server::start(KINDS[0]);
+    let options = server.options();
+    let (mut one, mut other) = (open(&options, None), open(&options, None));
+    one.keep("ann", entry(1, "of ann"), 1000).unwrap();
+    let client = redis::Client::open(options.url.as_str()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let () = redis::cmd("FLUSHALL").query(&mut connection).unwrap();
+    other.keep("bob", entry(2, "of bob"), 1000).unwrap();
+    assert_eq!(one.look("ann", Key([2; 32]), 1500).unwrap(), None);
+    one.keep("ann", entry(3, "of ann"), 1000).unwrap();
+    let counts = other.counts(None).unwrap().into_iter();
+    let counts: Vec<_> = counts.map(|count| (count.owner, count.entries)).collect();
+    assert_eq!(counts, [("ann".to_owned(), 1), ("bob".to_owned(), 1)]);
+}
+
+#[test]
 fn a_server_that_is_gone_is_a_failure_and_is_used_again_when_it_is_back() {
     let mut server = Server::start(KINDS[0]);
     let options = server.options();

@@ -4,7 +4,13 @@ if not number then
   if ARGV[2] == '0' then
     return { 0, '' }
   end
-  number = call('INCR', P .. 'last')
+  -- The server's time in microseconds, so that no number comes back, also after the server has lost everything.
+  local time = call('TIME')
+  local next = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  while call('HEXISTS', P .. 'names', string.format('%.0f', next)) == 1 do
+    next = next + 1
+  end
+  number = string.format('%.0f', next)
   call('HSET', P .. 'owners', ARGV[1], number)
   call('HSET', P .. 'names', number, ARGV[1])
 end
